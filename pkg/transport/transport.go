@@ -1,0 +1,80 @@
+package transport
+
+import (
+	"context"
+
+	"github.com/coordd/coordd/pkg/raft"
+)
+
+// Peer is a member that a transport can reach.
+type Peer struct {
+	ID      raft.MemberID
+	Name    string
+	Address string // host:port
+	// Incarnation that the configuration records for it; zero: not recorded yet, any is accepted.
+	Incarnation raft.Incarnation
+}
+
+// Identity is what a node says of itself in each handshake.
+type Identity struct {
+	Cluster     raft.ClusterID // zero: not known yet (a blank node of a static start)
+	ClusterHash [16]byte       // hash of cluster name and sorted static members; zero: none
+	Member      raft.MemberID
+	Name        string
+	Incarnation raft.Incarnation
+	MarkSlot    uint64 // the sidecar's latest slot; 0: none
+	Mark        raft.Mark
+}
+
+// Handler receives what comes in. Its methods are called from many goroutines and must not block.
+type Handler interface {
+	// Receive takes one message. The transport has checked that From is the peer of the connection and has
+	// filled Message.Incarnation. The handler owns the message.
+	Receive(raft.Message)
+	// Identity returns the node's present identity, for a handshake.
+	Identity() Identity
+	// Witness returns the highest mark (by slot) that this node has seen from a member. Slot 0: none.
+	Witness(raft.MemberID) (slot uint64, mark raft.Mark)
+	// Seen is told what a peer said of itself in a handshake, and which mark of ours it has seen.
+	Seen(peer Identity, ourSlot uint64, ours raft.Mark)
+	// Unreachable is told that a message to a peer could not be delivered; at most once for each failure.
+	Unreachable(raft.MemberID)
+}
+
+// Transport carries messages between cores. It may lose, repeat and reorder them; it never alters one.
+type Transport interface {
+	// Start begins to listen and to serve; it returns when the listener is bound.
+	Start(h Handler) error
+	// Addr is the address that is listened on, after Start.
+	Addr() string
+	// SetPeers replaces the list of peers; connections to others are closed.
+	SetPeers([]Peer)
+	// Send queues messages and never blocks; what does not fit in a peer's queue is dropped and counted.
+	// Heartbeats, votes and their answers have a queue of their own and do not wait behind appends.
+	// The messages' entries must not be changed afterwards.
+	Send([]raft.Message)
+	// Close ends all connections and waits until no goroutine of the transport is left.
+	Close(ctx context.Context) error
+}
+
+// Rejection is why a handshake was refused; it is the label of a counter.
+type Rejection string
+
+// The kinds of rejections.
+const (
+	RejectProtocol    Rejection = "protocol"
+	RejectCluster     Rejection = "cluster"
+	RejectMember      Rejection = "member"
+	RejectIncarnation Rejection = "incarnation"
+	RejectFrame       Rejection = "frame"
+	RejectTimeout     Rejection = "timeout"
+)
+
+// Observer is told what a transport does, for metrics. Implementations must be quick.
+type Observer interface {
+	PeerSent(peer, transport string, bytes int)
+	PeerReceived(peer, transport string, bytes int)
+	PeerSendFailed(peer, transport string)
+	PeerRejected(kind Rejection)
+	PeerRoundTrip(peer, transport string, seconds float64)
+}
