@@ -1,0 +1,71 @@
+# Everything that is done with this repository has a target here. `make help` lists them.
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X github.com/coordd/coordd/internal/daemon.Version=$(VERSION)
+BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
+
+# Seeds of the simulator in `make sim`; the first one and how many.
+SEED  ?= 1
+SEEDS ?= 2000
+# Length of one fuzz target in `make fuzz`, and of the end-to-end run.
+FUZZTIME ?= 20s
+E2E_DURATION ?= 60s
+# Power cuts in `make test-disk`: of one node, and of all at once.
+DISK_CUTS ?= 20
+DISK_CUTS_ALL ?= 5
+
+.PHONY: help build test test-long test-e2e test-disk lint generate bench fuzz sim dist clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build the static binary bin/coordd
+	$(BUILD) -o bin/coordd ./cmd/coordd
+
+test: ## vet, then all tests that need no privileges, with the race detector
+	$(GO) vet ./...
+	$(GO) test -race -timeout 15m ./...
+
+test-long: ## the long forms: end to end, power cuts, ten thousand simulated seeds, fuzzing
+	$(MAKE) test-e2e E2E_DURATION=30m
+	$(MAKE) test-disk DISK_CUTS=60 DISK_CUTS_ALL=15
+	$(MAKE) sim SEEDS=10000
+	$(MAKE) fuzz FUZZTIME=60s
+
+test-e2e: ## three real processes, 16 clients, a random node killed every 4 s; history checked
+	$(GO) test -tags e2e -count=1 -timeout 90m -v -run '^TestEndToEnd' ./internal/e2e -args -e2e.duration=$(E2E_DURATION)
+
+test-disk: ## power cuts on loop-mounted ext4 under load (root, mkfs.ext4)
+	$(GO) test -tags disk -count=1 -timeout 90m -v -run '^TestPowerCut' ./internal/e2e -args -disk.cuts=$(DISK_CUTS) -disk.cuts-all=$(DISK_CUTS_ALL)
+
+sim: ## run SEEDS simulated clusters from SEED on
+	$(GO) test -count=1 -timeout 90m -v -run '^TestSeeds$$' ./pkg/raft/sim -args -sim.seed=$(SEED) -sim.seeds=$(SEEDS)
+
+lint: ## gofmt, vet (all tags), staticcheck, govulncheck, generated code up to date
+	@test -z "$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go'))" || { gofmt -l $$(git ls-files -co --exclude-standard '*.go'); echo 'run gofmt'; exit 1; }
+	$(GO) vet -tags 'e2e disk' ./...
+	$(GO) tool staticcheck -tags 'e2e,disk' ./...
+	$(GO) tool govulncheck ./...
+
+generate: ## regenerate the protobuf code (needs protoc)
+	mkdir -p .tools && $(GO) build -o .tools/protoc-gen-go google.golang.org/protobuf/cmd/protoc-gen-go
+	cd api/coordd/v1 && PATH="$(CURDIR)/.tools:$$PATH" protoc -I . --go_out=. --go_opt=paths=source_relative coordd.proto
+
+bench: ## the benchmarks of the parts
+	$(GO) test -run '^$$' -bench . -benchmem ./pkg/raft/... ./pkg/transport/... ./internal/machine/... ./pkg/idgen/... ./pkg/client/...
+
+fuzz: ## each fuzz target for FUZZTIME
+	@for p in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz'); do \
+	    echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p || exit 1; \
+	  done; \
+	done
+
+dist: ## reproducible static binaries with checksums in dist/
+	@rm -rf dist && mkdir -p dist
+	@for a in amd64 arm64; do GOOS=linux GOARCH=$$a $(BUILD) -o dist/coordd-linux-$$a ./cmd/coordd || exit 1; done
+	@cd dist && sha256sum coordd-* > SHA256SUMS && cat SHA256SUMS
+
+clean: ## remove what the other targets made
+	rm -rf bin dist .tools
