@@ -1154,18 +1154,20 @@ func (x *Wait) GetPosition() uint64 {
 
 // SessionReply answers keepalive and resume.
 type SessionReply struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
-	Ttl           *durationpb.Duration   `protobuf:"bytes,2,opt,name=ttl,proto3" json:"ttl,omitempty"`
-	Now           int64                  `protobuf:"varint,3,opt,name=now,proto3" json:"now,omitempty"`
-	Deadline      int64                  `protobuf:"varint,4,opt,name=deadline,proto3" json:"deadline,omitempty"`
-	SafeFor       *durationpb.Duration   `protobuf:"bytes,5,opt,name=safe_for,json=safeFor,proto3" json:"safe_for,omitempty"`
-	Generation    uint64                 `protobuf:"varint,6,opt,name=generation,proto3" json:"generation,omitempty"`
-	Holds         []*Hold                `protobuf:"bytes,7,rep,name=holds,proto3" json:"holds,omitempty"`
-	Waits         []*Wait                `protobuf:"bytes,8,rep,name=waits,proto3" json:"waits,omitempty"`
-	EventSeq      uint64                 `protobuf:"varint,9,opt,name=event_seq,json=eventSeq,proto3" json:"event_seq,omitempty"`
-	HighestSeq    uint64                 `protobuf:"varint,10,opt,name=highest_seq,json=highestSeq,proto3" json:"highest_seq,omitempty"`
-	Domain        uint32                 `protobuf:"varint,11,opt,name=domain,proto3" json:"domain,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Index      uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	Ttl        *durationpb.Duration   `protobuf:"bytes,2,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	Now        int64                  `protobuf:"varint,3,opt,name=now,proto3" json:"now,omitempty"`
+	Deadline   int64                  `protobuf:"varint,4,opt,name=deadline,proto3" json:"deadline,omitempty"`
+	SafeFor    *durationpb.Duration   `protobuf:"bytes,5,opt,name=safe_for,json=safeFor,proto3" json:"safe_for,omitempty"`
+	Generation uint64                 `protobuf:"varint,6,opt,name=generation,proto3" json:"generation,omitempty"`
+	Holds      []*Hold                `protobuf:"bytes,7,rep,name=holds,proto3" json:"holds,omitempty"`
+	Waits      []*Wait                `protobuf:"bytes,8,rep,name=waits,proto3" json:"waits,omitempty"`
+	EventSeq   uint64                 `protobuf:"varint,9,opt,name=event_seq,json=eventSeq,proto3" json:"event_seq,omitempty"`
+	HighestSeq uint64                 `protobuf:"varint,10,opt,name=highest_seq,json=highestSeq,proto3" json:"highest_seq,omitempty"`
+	Domain     uint32                 `protobuf:"varint,11,opt,name=domain,proto3" json:"domain,omitempty"`
+	// incomplete is set when holds or waits do not fit into one answer: what is missing here is not lost.
+	Incomplete    bool `protobuf:"varint,12,opt,name=incomplete,proto3" json:"incomplete,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1275,6 +1277,13 @@ func (x *SessionReply) GetDomain() uint32 {
 		return x.Domain
 	}
 	return 0
+}
+
+func (x *SessionReply) GetIncomplete() bool {
+	if x != nil {
+		return x.Incomplete
+	}
+	return false
 }
 
 type SessionCloseRequest struct {
@@ -2236,12 +2245,14 @@ func (x *Waiter) GetSince() int64 {
 }
 
 type Lock struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	State         Lock_State             `protobuf:"varint,2,opt,name=state,proto3,enum=coordd.v1.Lock_State" json:"state,omitempty"`
-	Holders       []*Holder              `protobuf:"bytes,3,rep,name=holders,proto3" json:"holders,omitempty"`
-	Queue         []*Waiter              `protobuf:"bytes,4,rep,name=queue,proto3" json:"queue,omitempty"`
-	DelayedFor    *durationpb.Duration   `protobuf:"bytes,5,opt,name=delayed_for,json=delayedFor,proto3" json:"delayed_for,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Name    string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	State   Lock_State             `protobuf:"varint,2,opt,name=state,proto3,enum=coordd.v1.Lock_State" json:"state,omitempty"`
+	Holders []*Holder              `protobuf:"bytes,3,rep,name=holders,proto3" json:"holders,omitempty"`
+	// queue has the first waiters; waiting counts all of them.
+	Queue         []*Waiter            `protobuf:"bytes,4,rep,name=queue,proto3" json:"queue,omitempty"`
+	DelayedFor    *durationpb.Duration `protobuf:"bytes,5,opt,name=delayed_for,json=delayedFor,proto3" json:"delayed_for,omitempty"`
+	Waiting       uint64               `protobuf:"varint,6,opt,name=waiting,proto3" json:"waiting,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2309,6 +2320,13 @@ func (x *Lock) GetDelayedFor() *durationpb.Duration {
 		return x.DelayedFor
 	}
 	return nil
+}
+
+func (x *Lock) GetWaiting() uint64 {
+	if x != nil {
+		return x.Waiting
+	}
+	return 0
 }
 
 type LockGetRequest struct {
@@ -3621,6 +3639,7 @@ func (x *BatchCommand) GetRaw() []byte {
 type BatchReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Results       []*BatchResult         `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	Index         uint64                 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3660,6 +3679,13 @@ func (x *BatchReply) GetResults() []*BatchResult {
 		return x.Results
 	}
 	return nil
+}
+
+func (x *BatchReply) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
 }
 
 type BatchResult struct {
@@ -3822,6 +3848,173 @@ func (x *Event) GetAt() int64 {
 	return 0
 }
 
+// LeaderTransferRequest goes to coord.admin.v1.leader.transfer. An empty to: the best follower.
+type LeaderTransferRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	To            string                 `protobuf:"bytes,1,opt,name=to,proto3" json:"to,omitempty"`
+	Cluster       string                 `protobuf:"bytes,2,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeaderTransferRequest) Reset() {
+	*x = LeaderTransferRequest{}
+	mi := &file_coordd_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaderTransferRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaderTransferRequest) ProtoMessage() {}
+
+func (x *LeaderTransferRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_coordd_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaderTransferRequest.ProtoReflect.Descriptor instead.
+func (*LeaderTransferRequest) Descriptor() ([]byte, []int) {
+	return file_coordd_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *LeaderTransferRequest) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *LeaderTransferRequest) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
+type LeaderTransferReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	Leader        string                 `protobuf:"bytes,2,opt,name=leader,proto3" json:"leader,omitempty"`
+	Term          uint64                 `protobuf:"varint,3,opt,name=term,proto3" json:"term,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeaderTransferReply) Reset() {
+	*x = LeaderTransferReply{}
+	mi := &file_coordd_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaderTransferReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaderTransferReply) ProtoMessage() {}
+
+func (x *LeaderTransferReply) ProtoReflect() protoreflect.Message {
+	mi := &file_coordd_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaderTransferReply.ProtoReflect.Descriptor instead.
+func (*LeaderTransferReply) Descriptor() ([]byte, []int) {
+	return file_coordd_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *LeaderTransferReply) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *LeaderTransferReply) GetLeader() string {
+	if x != nil {
+		return x.Leader
+	}
+	return ""
+}
+
+func (x *LeaderTransferReply) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+// ProbeReply answers coord.node.v1.<id>.probe: the node can be reached through its NATS server. healthy:
+// it reaches a majority of the members the same way.
+type ProbeReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Healthy       bool                   `protobuf:"varint,2,opt,name=healthy,proto3" json:"healthy,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProbeReply) Reset() {
+	*x = ProbeReply{}
+	mi := &file_coordd_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProbeReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProbeReply) ProtoMessage() {}
+
+func (x *ProbeReply) ProtoReflect() protoreflect.Message {
+	mi := &file_coordd_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProbeReply.ProtoReflect.Descriptor instead.
+func (*ProbeReply) Descriptor() ([]byte, []int) {
+	return file_coordd_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *ProbeReply) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ProbeReply) GetHealthy() bool {
+	if x != nil {
+		return x.Healthy
+	}
+	return false
+}
+
 type StatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -3830,7 +4023,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_coordd_proto_msgTypes[40]
+	mi := &file_coordd_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3842,7 +4035,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[40]
+	mi := &file_coordd_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3855,7 +4048,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{40}
+	return file_coordd_proto_rawDescGZIP(), []int{43}
 }
 
 type NodeStatus struct {
@@ -3890,7 +4083,7 @@ type NodeStatus struct {
 
 func (x *NodeStatus) Reset() {
 	*x = NodeStatus{}
-	mi := &file_coordd_proto_msgTypes[41]
+	mi := &file_coordd_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3902,7 +4095,7 @@ func (x *NodeStatus) String() string {
 func (*NodeStatus) ProtoMessage() {}
 
 func (x *NodeStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[41]
+	mi := &file_coordd_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3915,7 +4108,7 @@ func (x *NodeStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeStatus.ProtoReflect.Descriptor instead.
 func (*NodeStatus) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{41}
+	return file_coordd_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *NodeStatus) GetName() string {
@@ -4098,7 +4291,7 @@ type PeerStatus struct {
 
 func (x *PeerStatus) Reset() {
 	*x = PeerStatus{}
-	mi := &file_coordd_proto_msgTypes[42]
+	mi := &file_coordd_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4110,7 +4303,7 @@ func (x *PeerStatus) String() string {
 func (*PeerStatus) ProtoMessage() {}
 
 func (x *PeerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[42]
+	mi := &file_coordd_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4123,7 +4316,7 @@ func (x *PeerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerStatus.ProtoReflect.Descriptor instead.
 func (*PeerStatus) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{42}
+	return file_coordd_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *PeerStatus) GetName() string {
@@ -4168,7 +4361,7 @@ type ClusterInfo struct {
 
 func (x *ClusterInfo) Reset() {
 	*x = ClusterInfo{}
-	mi := &file_coordd_proto_msgTypes[43]
+	mi := &file_coordd_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4180,7 +4373,7 @@ func (x *ClusterInfo) String() string {
 func (*ClusterInfo) ProtoMessage() {}
 
 func (x *ClusterInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[43]
+	mi := &file_coordd_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4193,7 +4386,7 @@ func (x *ClusterInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterInfo.ProtoReflect.Descriptor instead.
 func (*ClusterInfo) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{43}
+	return file_coordd_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ClusterInfo) GetId() string {
@@ -4315,7 +4508,7 @@ const file_coordd_proto_rawDesc = "" +
 	"\aGRANTED\x10\x02\x12\t\n" +
 	"\x05ENDED\x10\x03\x12\r\n" +
 	"\tCANCELLED\x10\x04\x12\r\n" +
-	"\tTIMED_OUT\x10\x05\"\xf9\x02\n" +
+	"\tTIMED_OUT\x10\x05\"\x99\x03\n" +
 	"\fSessionReply\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12+\n" +
 	"\x03ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12\x10\n" +
@@ -4331,7 +4524,10 @@ const file_coordd_proto_rawDesc = "" +
 	"\vhighest_seq\x18\n" +
 	" \x01(\x04R\n" +
 	"highestSeq\x12\x16\n" +
-	"\x06domain\x18\v \x01(\rR\x06domain\"\x93\x01\n" +
+	"\x06domain\x18\v \x01(\rR\x06domain\x12\x1e\n" +
+	"\n" +
+	"incomplete\x18\f \x01(\bR\n" +
+	"incomplete\"\x93\x01\n" +
 	"\x13SessionCloseRequest\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x16\n" +
 	"\x06secret\x18\x02 \x01(\fR\x06secret\x12\x1e\n" +
@@ -4444,14 +4640,15 @@ const file_coordd_proto_rawDesc = "" +
 	"\x05owner\x18\x02 \x01(\tR\x05owner\x12\x16\n" +
 	"\x06ticket\x18\x03 \x01(\x04R\x06ticket\x12#\n" +
 	"\x04mode\x18\x04 \x01(\x0e2\x0f.coordd.v1.ModeR\x04mode\x12\x14\n" +
-	"\x05since\x18\x05 \x01(\x03R\x05since\"\x9a\x02\n" +
+	"\x05since\x18\x05 \x01(\x03R\x05since\"\xb4\x02\n" +
 	"\x04Lock\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12+\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x15.coordd.v1.Lock.StateR\x05state\x12+\n" +
 	"\aholders\x18\x03 \x03(\v2\x11.coordd.v1.HolderR\aholders\x12'\n" +
 	"\x05queue\x18\x04 \x03(\v2\x11.coordd.v1.WaiterR\x05queue\x12:\n" +
 	"\vdelayed_for\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\n" +
-	"delayedFor\"?\n" +
+	"delayedFor\x12\x18\n" +
+	"\awaiting\x18\x06 \x01(\x04R\awaiting\"?\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\b\n" +
 	"\x04FREE\x10\x01\x12\b\n" +
@@ -4598,10 +4795,11 @@ const file_coordd_proto_rawDesc = "" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x12\n" +
 	"\x04verb\x18\x02 \x01(\tR\x04verb\x12\x12\n" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12\x10\n" +
-	"\x03raw\x18\x04 \x01(\fR\x03raw\">\n" +
+	"\x03raw\x18\x04 \x01(\fR\x03raw\"T\n" +
 	"\n" +
 	"BatchReply\x120\n" +
-	"\aresults\x18\x01 \x03(\v2\x16.coordd.v1.BatchResultR\aresults\"G\n" +
+	"\aresults\x18\x01 \x03(\v2\x16.coordd.v1.BatchResultR\aresults\x12\x14\n" +
+	"\x05index\x18\x02 \x01(\x04R\x05index\"G\n" +
 	"\vBatchResult\x12\x10\n" +
 	"\x03raw\x18\x01 \x01(\fR\x03raw\x12&\n" +
 	"\x05error\x18\x02 \x01(\v2\x10.coordd.v1.ErrorR\x05error\"\xdc\x02\n" +
@@ -4623,7 +4821,18 @@ const file_coordd_proto_rawDesc = "" +
 	"\x04LOST\x10\x02\x12\r\n" +
 	"\tTIMED_OUT\x10\x03\x12\x12\n" +
 	"\x0eHANDOVER_ASKED\x10\x04\x12\x13\n" +
-	"\x0fSESSION_EXPIRED\x10\x05\"\x0f\n" +
+	"\x0fSESSION_EXPIRED\x10\x05\"A\n" +
+	"\x15LeaderTransferRequest\x12\x0e\n" +
+	"\x02to\x18\x01 \x01(\tR\x02to\x12\x18\n" +
+	"\acluster\x18\x02 \x01(\tR\acluster\"W\n" +
+	"\x13LeaderTransferReply\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x16\n" +
+	"\x06leader\x18\x02 \x01(\tR\x06leader\x12\x12\n" +
+	"\x04term\x18\x03 \x01(\x04R\x04term\":\n" +
+	"\n" +
+	"ProbeReply\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\ahealthy\x18\x02 \x01(\bR\ahealthy\"\x0f\n" +
 	"\rStatusRequest\"\xf3\x05\n" +
 	"\n" +
 	"NodeStatus\x12\x12\n" +
@@ -4695,7 +4904,7 @@ func file_coordd_proto_rawDescGZIP() []byte {
 }
 
 var file_coordd_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
-var file_coordd_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
+var file_coordd_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
 var file_coordd_proto_goTypes = []any{
 	(Mode)(0),                       // 0: coordd.v1.Mode
 	(Order)(0),                      // 1: coordd.v1.Order
@@ -4745,50 +4954,53 @@ var file_coordd_proto_goTypes = []any{
 	(*BatchReply)(nil),              // 45: coordd.v1.BatchReply
 	(*BatchResult)(nil),             // 46: coordd.v1.BatchResult
 	(*Event)(nil),                   // 47: coordd.v1.Event
-	(*StatusRequest)(nil),           // 48: coordd.v1.StatusRequest
-	(*NodeStatus)(nil),              // 49: coordd.v1.NodeStatus
-	(*PeerStatus)(nil),              // 50: coordd.v1.PeerStatus
-	(*ClusterInfo)(nil),             // 51: coordd.v1.ClusterInfo
-	nil,                             // 52: coordd.v1.SessionOpenRequest.MetadataEntry
-	nil,                             // 53: coordd.v1.LockAcquireRequest.MetadataEntry
-	nil,                             // 54: coordd.v1.Holder.MetadataEntry
-	(*durationpb.Duration)(nil),     // 55: google.protobuf.Duration
+	(*LeaderTransferRequest)(nil),   // 48: coordd.v1.LeaderTransferRequest
+	(*LeaderTransferReply)(nil),     // 49: coordd.v1.LeaderTransferReply
+	(*ProbeReply)(nil),              // 50: coordd.v1.ProbeReply
+	(*StatusRequest)(nil),           // 51: coordd.v1.StatusRequest
+	(*NodeStatus)(nil),              // 52: coordd.v1.NodeStatus
+	(*PeerStatus)(nil),              // 53: coordd.v1.PeerStatus
+	(*ClusterInfo)(nil),             // 54: coordd.v1.ClusterInfo
+	nil,                             // 55: coordd.v1.SessionOpenRequest.MetadataEntry
+	nil,                             // 56: coordd.v1.LockAcquireRequest.MetadataEntry
+	nil,                             // 57: coordd.v1.Holder.MetadataEntry
+	(*durationpb.Duration)(nil),     // 58: google.protobuf.Duration
 }
 var file_coordd_proto_depIdxs = []int32{
 	9,  // 0: coordd.v1.Error.details:type_name -> coordd.v1.ErrorDetails
-	55, // 1: coordd.v1.ErrorDetails.expires_in:type_name -> google.protobuf.Duration
+	58, // 1: coordd.v1.ErrorDetails.expires_in:type_name -> google.protobuf.Duration
 	8,  // 2: coordd.v1.ErrorReply.error:type_name -> coordd.v1.Error
-	55, // 3: coordd.v1.SessionOpenRequest.ttl:type_name -> google.protobuf.Duration
-	52, // 4: coordd.v1.SessionOpenRequest.metadata:type_name -> coordd.v1.SessionOpenRequest.MetadataEntry
-	55, // 5: coordd.v1.SessionOpenReply.ttl:type_name -> google.protobuf.Duration
-	55, // 6: coordd.v1.SessionOpenReply.safe_for:type_name -> google.protobuf.Duration
+	58, // 3: coordd.v1.SessionOpenRequest.ttl:type_name -> google.protobuf.Duration
+	55, // 4: coordd.v1.SessionOpenRequest.metadata:type_name -> coordd.v1.SessionOpenRequest.MetadataEntry
+	58, // 5: coordd.v1.SessionOpenReply.ttl:type_name -> google.protobuf.Duration
+	58, // 6: coordd.v1.SessionOpenReply.safe_for:type_name -> google.protobuf.Duration
 	0,  // 7: coordd.v1.Hold.mode:type_name -> coordd.v1.Mode
 	2,  // 8: coordd.v1.Wait.state:type_name -> coordd.v1.Wait.State
-	55, // 9: coordd.v1.SessionReply.ttl:type_name -> google.protobuf.Duration
-	55, // 10: coordd.v1.SessionReply.safe_for:type_name -> google.protobuf.Duration
+	58, // 9: coordd.v1.SessionReply.ttl:type_name -> google.protobuf.Duration
+	58, // 10: coordd.v1.SessionReply.safe_for:type_name -> google.protobuf.Duration
 	15, // 11: coordd.v1.SessionReply.holds:type_name -> coordd.v1.Hold
 	16, // 12: coordd.v1.SessionReply.waits:type_name -> coordd.v1.Wait
 	0,  // 13: coordd.v1.LockAcquireRequest.mode:type_name -> coordd.v1.Mode
-	55, // 14: coordd.v1.LockAcquireRequest.wait:type_name -> google.protobuf.Duration
-	55, // 15: coordd.v1.LockAcquireRequest.delay:type_name -> google.protobuf.Duration
-	55, // 16: coordd.v1.LockAcquireRequest.max_hold:type_name -> google.protobuf.Duration
-	53, // 17: coordd.v1.LockAcquireRequest.metadata:type_name -> coordd.v1.LockAcquireRequest.MetadataEntry
+	58, // 14: coordd.v1.LockAcquireRequest.wait:type_name -> google.protobuf.Duration
+	58, // 15: coordd.v1.LockAcquireRequest.delay:type_name -> google.protobuf.Duration
+	58, // 16: coordd.v1.LockAcquireRequest.max_hold:type_name -> google.protobuf.Duration
+	56, // 17: coordd.v1.LockAcquireRequest.metadata:type_name -> coordd.v1.LockAcquireRequest.MetadataEntry
 	3,  // 18: coordd.v1.LockAcquireReply.state:type_name -> coordd.v1.LockAcquireReply.State
 	27, // 19: coordd.v1.LockAcquireReply.holders:type_name -> coordd.v1.Holder
 	4,  // 20: coordd.v1.LockCancelReply.state:type_name -> coordd.v1.LockCancelReply.State
 	5,  // 21: coordd.v1.LockReleaseReply.state:type_name -> coordd.v1.LockReleaseReply.State
 	0,  // 22: coordd.v1.Holder.mode:type_name -> coordd.v1.Mode
-	55, // 23: coordd.v1.Holder.expires_in:type_name -> google.protobuf.Duration
-	54, // 24: coordd.v1.Holder.metadata:type_name -> coordd.v1.Holder.MetadataEntry
+	58, // 23: coordd.v1.Holder.expires_in:type_name -> google.protobuf.Duration
+	57, // 24: coordd.v1.Holder.metadata:type_name -> coordd.v1.Holder.MetadataEntry
 	0,  // 25: coordd.v1.Waiter.mode:type_name -> coordd.v1.Mode
 	6,  // 26: coordd.v1.Lock.state:type_name -> coordd.v1.Lock.State
 	27, // 27: coordd.v1.Lock.holders:type_name -> coordd.v1.Holder
 	28, // 28: coordd.v1.Lock.queue:type_name -> coordd.v1.Waiter
-	55, // 29: coordd.v1.Lock.delayed_for:type_name -> google.protobuf.Duration
+	58, // 29: coordd.v1.Lock.delayed_for:type_name -> google.protobuf.Duration
 	29, // 30: coordd.v1.LockGetReply.lock:type_name -> coordd.v1.Lock
-	55, // 31: coordd.v1.LockGetReply.age:type_name -> google.protobuf.Duration
+	58, // 31: coordd.v1.LockGetReply.age:type_name -> google.protobuf.Duration
 	29, // 32: coordd.v1.LockListReply.locks:type_name -> coordd.v1.Lock
-	55, // 33: coordd.v1.LockListReply.age:type_name -> google.protobuf.Duration
+	58, // 33: coordd.v1.LockListReply.age:type_name -> google.protobuf.Duration
 	1,  // 34: coordd.v1.Sequence.order:type_name -> coordd.v1.Order
 	1,  // 35: coordd.v1.SequenceCreateRequest.order:type_name -> coordd.v1.Order
 	34, // 36: coordd.v1.SequenceReply.sequence:type_name -> coordd.v1.Sequence
@@ -4797,11 +5009,11 @@ var file_coordd_proto_depIdxs = []int32{
 	46, // 39: coordd.v1.BatchReply.results:type_name -> coordd.v1.BatchResult
 	8,  // 40: coordd.v1.BatchResult.error:type_name -> coordd.v1.Error
 	7,  // 41: coordd.v1.Event.kind:type_name -> coordd.v1.Event.Kind
-	55, // 42: coordd.v1.NodeStatus.uptime:type_name -> google.protobuf.Duration
-	51, // 43: coordd.v1.NodeStatus.cluster:type_name -> coordd.v1.ClusterInfo
-	50, // 44: coordd.v1.NodeStatus.peers:type_name -> coordd.v1.PeerStatus
-	55, // 45: coordd.v1.NodeStatus.leader_contact:type_name -> google.protobuf.Duration
-	55, // 46: coordd.v1.PeerStatus.round_trip:type_name -> google.protobuf.Duration
+	58, // 42: coordd.v1.NodeStatus.uptime:type_name -> google.protobuf.Duration
+	54, // 43: coordd.v1.NodeStatus.cluster:type_name -> coordd.v1.ClusterInfo
+	53, // 44: coordd.v1.NodeStatus.peers:type_name -> coordd.v1.PeerStatus
+	58, // 45: coordd.v1.NodeStatus.leader_contact:type_name -> google.protobuf.Duration
+	58, // 46: coordd.v1.PeerStatus.round_trip:type_name -> google.protobuf.Duration
 	47, // [47:47] is the sub-list for method output_type
 	47, // [47:47] is the sub-list for method input_type
 	47, // [47:47] is the sub-list for extension type_name
@@ -4821,7 +5033,7 @@ func file_coordd_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_coordd_proto_rawDesc), len(file_coordd_proto_rawDesc)),
 			NumEnums:      8,
-			NumMessages:   47,
+			NumMessages:   50,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
