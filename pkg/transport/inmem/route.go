@@ -1,0 +1,247 @@
+package inmem
+
+import (
+	"bytes"
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/coordd/coordd/pkg/raft"
+	"github.com/coordd/coordd/pkg/transport"
+	"github.com/coordd/coordd/pkg/transport/internal/queue"
+)
+
+// parcel is a message and when it may arrive.
+type parcel struct {
+	message raft.Message
+	due     time.Time
+}
+
+// route is the way of one transport to one peer: a lane for each class.
+type route struct {
+	t      *Transport
+	peer   transport.Peer
+	cancel context.CancelFunc
+	lanes  [transport.NumClasses]*lane
+
+	dropped atomic.Uint64
+
+	mu          sync.Mutex
+	incarnation raft.Incarnation
+	lastError   string
+}
+
+// lane delivers the messages of one class in their order.
+type lane struct {
+	route     *route
+	queue     *queue.Queue[parcel]
+	connected atomic.Bool
+	session   session // of the lane's goroutine alone
+}
+
+// session is a connection that both sides agreed to.
+type session struct {
+	target *Transport // nil: none
+	epoch  uint64
+	ours   transport.Identity
+}
+
+// newRoute starts the lanes; t.mu is held.
+func newRoute(t *Transport, peer transport.Peer) *route {
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &route{t: t, peer: peer, cancel: cancel}
+	r.lanes[transport.Control] = &lane{route: r, queue: queue.New[parcel](queue.DropOldest, t.cfg.ControlItems, 0)}
+	r.lanes[transport.Bulk] = &lane{route: r, queue: queue.New[parcel](queue.DropNewest, 0, t.cfg.BulkBytes)}
+	for _, l := range r.lanes {
+		t.running.Go(func() { l.run(ctx) })
+	}
+	return r
+}
+
+// end stops the lanes; Transport.running waits for them.
+func (r *route) end() { r.cancel() }
+
+// send queues a message.
+func (r *route) send(m raft.Message) {
+	way, _ := r.t.network.way(r.t.self, r.peer.ID)
+	size := 0
+	for i := range m.Entries {
+		size += m.Entries[i].Size()
+	}
+	p := parcel{message: copied(m)}
+	if way.delay > 0 {
+		p.due = time.Now().Add(way.delay)
+	}
+	if n := r.lanes[transport.ClassOf(m.Type)].queue.Push(p, size); n > 0 {
+		r.lose(n)
+	}
+}
+
+// lose counts messages that were given up.
+func (r *route) lose(n int) {
+	r.dropped.Add(uint64(n))
+	for range n {
+		r.t.cfg.Observer.PeerSendFailed(r.peer.Label(), transportLabel)
+	}
+}
+
+// stats tells how the peer is reached.
+func (r *route) stats() transport.PeerStats {
+	there, _ := r.t.network.way(r.t.self, r.peer.ID)
+	back, _ := r.t.network.way(r.peer.ID, r.t.self)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return transport.PeerStats{
+		Name: r.peer.Name, Address: r.peer.Address,
+		Connected:     r.lanes[transport.Control].connected.Load(),
+		BulkConnected: r.lanes[transport.Bulk].connected.Load(),
+		RoundTrip:     there.delay + back.delay,
+		Incarnation:   r.incarnation, Dropped: r.dropped.Load(), LastError: r.lastError,
+	}
+}
+
+// note keeps the outcome of an attempt to connect.
+func (r *route) note(incarnation raft.Incarnation, problem string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if problem == "" {
+		r.incarnation = incarnation
+	}
+	r.lastError = problem
+}
+
+// run connects, delivers and connects again until the context ends.
+func (l *lane) run(ctx context.Context) {
+	retry := time.NewTimer(0)
+	defer retry.Stop()
+	var batch []parcel
+	for {
+		select {
+		case <-ctx.Done():
+			l.connected.Store(false)
+			return
+		case <-l.queue.Wake():
+		case <-retry.C:
+		}
+		wait := l.route.t.cfg.RetryInterval
+		if l.ensure() {
+			wait *= 10 // only to notice, without traffic, that the peer has gone
+		}
+		retry.Reset(wait)
+		batch = l.queue.Drain(batch[:0], l.route.t.cfg.BulkBytes)
+		for _, p := range batch {
+			if !p.due.IsZero() && !sleepUntil(ctx, p.due) {
+				break
+			}
+			if !l.ensure() || !l.deliver(p.message) {
+				l.route.lose(1)
+			}
+		}
+		clear(batch)
+	}
+}
+
+// sleepUntil reports false when the context ended first.
+func sleepUntil(ctx context.Context, due time.Time) bool {
+	wait := time.Until(due)
+	if wait <= 0 {
+		return true
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// ensure keeps the session or makes a new one; it reports whether there is one.
+func (l *lane) ensure() bool {
+	r := l.route
+	way, epoch := r.t.network.way(r.t.self, r.peer.ID)
+	target := r.t.network.lookup(r.peer.Address)
+	if s := l.session; s.target != nil && s.target == target && s.epoch == epoch && target.knows(s.ours) {
+		return true
+	}
+	back, _ := r.t.network.way(r.peer.ID, r.t.self)
+	had := l.session.target != nil
+	if had && l.session.target == target && !way.cut && back.cut && target.knows(l.session.ours) {
+		return true // a cut of the other direction alone: what was connected goes on one way
+	}
+	l.session = session{}
+	switch {
+	case way.cut || back.cut:
+		r.note(raft.Incarnation{}, "no answer")
+	case target == nil:
+		r.note(raft.Incarnation{}, "nobody listens at "+r.peer.Address)
+		if had || l.queue.Len() > 0 {
+			r.t.handler.Unreachable(r.peer.ID)
+		}
+	default:
+		l.session = r.handshake(target, epoch)
+	}
+	l.connected.Store(l.session.target != nil)
+	return l.session.target != nil
+}
+
+// handshake lets both sides judge each other and tells each what the other knows of it.
+func (r *route) handshake(target *Transport, epoch uint64) session {
+	theirHandler := target.enter()
+	if theirHandler == nil {
+		return session{}
+	}
+	defer target.receiving.RUnlock()
+	ours, theirs := r.t.handler.Identity(), theirHandler.Identity()
+	if refusal := transport.Admit(theirs, ours, r.peer.ID, target.list()); refusal != nil {
+		target.reject(ours.Member, refusal)
+		r.note(raft.Incarnation{}, refusal.Error())
+		return session{}
+	}
+	if refusal := transport.Confirm(ours, theirs, r.peer); refusal != nil {
+		r.t.reject(r.peer.ID, refusal)
+		r.note(raft.Incarnation{}, refusal.Error())
+		return session{}
+	}
+	slotOfTheirs, markOfTheirs := r.t.handler.Witness(theirs.Member)
+	slotOfOurs, markOfOurs := theirHandler.Witness(ours.Member)
+	theirHandler.Seen(ours, slotOfTheirs, markOfTheirs)
+	r.t.handler.Seen(theirs, slotOfOurs, markOfOurs)
+	r.note(theirs.Incarnation, "")
+	return session{target: target, epoch: epoch, ours: ours}
+}
+
+// deliver hands one message to the peer; it reports whether the peer took it.
+func (l *lane) deliver(m raft.Message) bool {
+	r := l.route
+	way, _ := r.t.network.way(r.t.self, r.peer.ID)
+	if way.cut || (way.filter != nil && way.filter(m)) {
+		return true // swallowed: the sender cannot tell
+	}
+	if m.From != r.t.self {
+		return false
+	}
+	theirHandler := l.session.target.enter()
+	if theirHandler == nil {
+		return false
+	}
+	defer l.session.target.receiving.RUnlock()
+	m.Incarnation = l.session.ours.Incarnation
+	theirHandler.Receive(m)
+	return true
+}
+
+// copied returns a message that shares nothing with m.
+func copied(m raft.Message) raft.Message {
+	if m.Entries != nil {
+		es := make([]raft.Entry, len(m.Entries))
+		for i, e := range m.Entries {
+			e.Data = bytes.Clone(e.Data)
+			es[i] = e
+		}
+		m.Entries = es
+	}
+	return m
+}
