@@ -63,14 +63,16 @@ func (s *source) requests() []int64 {
 
 func TestNoNumberComesTwice(t *testing.T) {
 	t.Parallel()
-	src := &source{next: 1, step: 3, most: 300}
+	src := &source{next: 1, step: 3, most: 3000}
 	a := New(Config{Fetch: src.fetch})
 	defer a.Close()
-	const goroutines, each = 32, 3000
+	const goroutines, each = 16, 20000
 	var wg sync.WaitGroup
 	got := make([][]int64, goroutines)
+	gate := make(chan struct{})
 	for g := range goroutines {
 		wg.Go(func() {
+			<-gate
 			b := a.Block(7)
 			for len(got[g]) < each {
 				var vs []int64
@@ -103,6 +105,7 @@ func TestNoNumberComesTwice(t *testing.T) {
 			}
 		})
 	}
+	close(gate)
 	wg.Wait()
 	seen := make(map[int64]bool)
 	for g, vs := range got {
@@ -119,7 +122,7 @@ func TestNoNumberComesTwice(t *testing.T) {
 			}
 		}
 	}
-	if waste := int((src.next-1)/3) - len(seen); waste > 2*300+32*7 {
+	if waste := int((src.next-1)/3) - len(seen); waste > 2*3000+goroutines*7 {
 		t.Errorf("%d of %d numbers were wasted; only what is left at the end may be", waste, len(seen))
 	}
 }
