@@ -191,7 +191,7 @@ type Message struct {
 	Commit uint64
 	// Hint: in a rejected append-resp, the highest index of the sender's log that may still match.
 	Hint uint64
-	// Round names a heartbeat round, or a follower's read request; answers carry it back.
+	// Round names a heartbeat round, a follower's read request, or a hello; answers carry it back.
 	Round uint64
 	// Session is the leader's session number of this peer in its progress table; answers carry it back
 	// (a member that leaves and returns within one term gets a new one).
@@ -201,7 +201,7 @@ type Message struct {
 
 	Reject   bool
 	Transfer bool // vote, pre-vote: this campaign was asked for by the leader (TimeoutNow)
-	Blank    bool // hello-resp: the sender's log is empty and it never voted
+	Blank    bool // hello-resp: the sender's log is empty
 
 	Entries []Entry
 
@@ -219,6 +219,8 @@ type AppendBatch struct {
 	// the log's last index where nothing is cut.
 	TruncateAfter uint64
 	Entries       []Entry
+	// Last and LastTerm are the end of the log once this batch is durable: what AppendDone is to be given.
+	Last, LastTerm uint64
 	// MustWrite is false for a batch that changes nothing durable and is there for the order of ThenSend
 	// alone.
 	MustWrite bool

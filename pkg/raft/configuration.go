@@ -1,0 +1,221 @@
+package raft
+
+import (
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// errConfiguration is what every error about a malformed configuration wraps.
+var errConfiguration = errors.New("raft: bad configuration")
+
+func byID(a, b Member) int { return cmp.Compare(a.ID, b.ID) }
+
+// Member returns the member with an ID.
+func (c Configuration) Member(id MemberID) (Member, bool) {
+	for i := range c.Members {
+		if c.Members[i].ID == id {
+			return c.Members[i], true
+		}
+	}
+	return Member{}, false
+}
+
+// Voters returns the IDs of the members that count in the quorum, in order.
+func (c Configuration) Voters() []MemberID {
+	var ids []MemberID
+	for i := range c.Members {
+		if !c.Members[i].Learner {
+			ids = append(ids, c.Members[i].ID)
+		}
+	}
+	return ids
+}
+
+// isVoter reports whether a member counts in the quorum.
+func (c Configuration) isVoter(id MemberID) bool {
+	m, ok := c.Member(id)
+	return ok && !m.Learner
+}
+
+// Clone returns a copy that shares nothing with c.
+func (c Configuration) Clone() Configuration {
+	c.Members = slices.Clone(c.Members)
+	for i := range c.Members {
+		c.Members[i].Metadata = maps.Clone(c.Members[i].Metadata)
+	}
+	return c
+}
+
+// valid checks what holds for each configuration: IDs ascend and none is 0, and somebody votes.
+func (c Configuration) valid() error {
+	voters := 0
+	for i := range c.Members {
+		if c.Members[i].ID == 0 {
+			return fmt.Errorf("%w: a member without an ID", errConfiguration)
+		}
+		if i > 0 && c.Members[i].ID <= c.Members[i-1].ID {
+			return fmt.Errorf("%w: member %v is out of order or repeated", errConfiguration, c.Members[i].ID)
+		}
+		if !c.Members[i].Learner {
+			voters++
+		}
+	}
+	if voters == 0 {
+		return fmt.Errorf("%w: no voter", errConfiguration)
+	}
+	return nil
+}
+
+// The layout of an encoded configuration: version, cluster ID, number of members; each member: ID, flags,
+// incarnation, name, address, number of metadata pairs, pairs ordered by key. Numbers are uvarints,
+// strings carry their length. One configuration has exactly one encoding.
+const (
+	configurationVersion = 1
+	flagLearner          = 1
+	flagStandby          = 2
+	// maxMembers and maxMetadata bound what a decoder believes.
+	maxMembers  = 1024
+	maxMetadata = 1024
+)
+
+// Encode returns the content of an EntryConfig.
+func (c Configuration) Encode() []byte {
+	b := append([]byte{configurationVersion}, c.ClusterID[:]...)
+	b = binary.AppendUvarint(b, uint64(len(c.Members)))
+	str := func(s string) {
+		b = binary.AppendUvarint(b, uint64(len(s)))
+		b = append(b, s...)
+	}
+	for i := range c.Members {
+		m := &c.Members[i]
+		var flags byte
+		if m.Learner {
+			flags |= flagLearner
+		}
+		if m.Standby {
+			flags |= flagStandby
+		}
+		b = binary.AppendUvarint(b, uint64(m.ID))
+		b = append(b, flags)
+		b = append(b, m.Incarnation[:]...)
+		str(m.Name)
+		str(m.Address)
+		b = binary.AppendUvarint(b, uint64(len(m.Metadata)))
+		for _, k := range slices.Sorted(maps.Keys(m.Metadata)) {
+			str(k)
+			str(m.Metadata[k])
+		}
+	}
+	return b
+}
+
+// DecodeConfiguration reads what Encode wrote. It refuses anything else, however it came about.
+func DecodeConfiguration(data []byte) (Configuration, error) {
+	d := decoder{rest: data}
+	var c Configuration
+	if v := d.byte(); d.err == nil && v != configurationVersion {
+		return Configuration{}, fmt.Errorf("%w: version %d is not known", errConfiguration, v)
+	}
+	copy(c.ClusterID[:], d.bytes(len(c.ClusterID)))
+	for range d.count(maxMembers) {
+		var m Member
+		m.ID = MemberID(d.uvarint())
+		flags := d.byte()
+		if flags&^(flagLearner|flagStandby) != 0 {
+			d.fail("unknown flags %#x", flags)
+		}
+		m.Learner, m.Standby = flags&flagLearner != 0, flags&flagStandby != 0
+		copy(m.Incarnation[:], d.bytes(len(m.Incarnation)))
+		m.Name, m.Address = d.string(), d.string()
+		prev := ""
+		for i := range d.count(maxMetadata) {
+			k, v := d.string(), d.string()
+			if d.err != nil {
+				break
+			}
+			if i > 0 && k <= prev {
+				d.fail("metadata out of order")
+			}
+			if m.Metadata == nil {
+				m.Metadata = make(map[string]string)
+			}
+			m.Metadata[k], prev = v, k
+		}
+		if d.err != nil {
+			break
+		}
+		c.Members = append(c.Members, m)
+	}
+	if d.err == nil && len(d.rest) > 0 {
+		d.fail("%d bytes too many", len(d.rest))
+	}
+	if d.err != nil {
+		return Configuration{}, d.err
+	}
+	if err := c.valid(); err != nil {
+		return Configuration{}, err
+	}
+	return c, nil
+}
+
+// decoder reads fields and remembers the first error, so that its caller checks once.
+type decoder struct {
+	rest []byte
+	err  error
+}
+
+func (d *decoder) fail(format string, args ...any) {
+	if d.err == nil {
+		d.err = fmt.Errorf("%w: %s", errConfiguration, fmt.Sprintf(format, args...))
+	}
+	d.rest = nil
+}
+
+func (d *decoder) bytes(n int) []byte {
+	if d.err != nil || n < 0 || n > len(d.rest) {
+		d.fail("cut short")
+		return nil
+	}
+	b := d.rest[:n]
+	d.rest = d.rest[n:]
+	return b
+}
+
+func (d *decoder) byte() byte {
+	if b := d.bytes(1); len(b) == 1 {
+		return b[0]
+	}
+	return 0
+}
+
+func (d *decoder) uvarint() uint64 {
+	v, n := binary.Uvarint(d.rest)
+	if n <= 0 || (n > 1 && d.rest[n-1] == 0) { // the second: a longer form than needed
+		d.fail("bad number")
+		return 0
+	}
+	d.rest = d.rest[n:]
+	return v
+}
+
+func (d *decoder) count(limit uint64) uint64 {
+	n := d.uvarint()
+	if n > limit {
+		d.fail("count %d is beyond %d", n, limit)
+		return 0
+	}
+	return n
+}
+
+func (d *decoder) string() string {
+	n := d.uvarint()
+	if n > uint64(len(d.rest)) {
+		d.fail("cut short")
+		return ""
+	}
+	return string(d.bytes(int(n)))
+}

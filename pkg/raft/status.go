@@ -1,0 +1,62 @@
+package raft
+
+import (
+	"time"
+)
+
+// Status is a copy of what a core knows, for operators.
+type Status struct {
+	ID      MemberID
+	Role    Role
+	Term    uint64
+	Vote    MemberID
+	Leader  MemberID
+	Commit  uint64
+	Applied uint64
+	Durable uint64 // last index that is durable here
+	Last    uint64
+
+	Ready      bool // leader with its first entry of the term committed
+	Recovering bool
+	Blank      bool
+	// Transferee is who leadership is being handed to; 0: nobody.
+	Transferee MemberID
+
+	// Active is the last committed configuration, Proposed the one in effect where it is not committed yet.
+	Active        Configuration
+	ActiveIndex   uint64
+	Proposed      *Configuration
+	ProposedIndex uint64
+
+	Peers []PeerStatus // leader only, ordered by ID
+}
+
+// PeerStatus is a leader's view of one other member.
+type PeerStatus struct {
+	ID            MemberID
+	Match         uint64
+	Next          uint64
+	State         string // probe or replicate
+	InflightBytes int
+	// LastContact is the instant at which its last answer of this term arrived.
+	LastContact time.Duration
+	// Counted is false for a member whose acknowledgements do not count: a learner, one that is leaving,
+	// or one whose incarnation is not recorded yet.
+	Counted bool
+}
+
+// Stats counts what a core ignored and what it went through. It only grows.
+type Stats struct {
+	BadMessages      uint64 // malformed, or not to this member
+	UnknownMember    uint64
+	WrongIncarnation uint64
+	StaleTerm        uint64 // of a lower term and not to be answered
+	Unexpected       uint64 // no meaning in this role, a stale session, an old round
+	CommitConflicts  uint64 // an append that contradicts a committed entry
+	StaleCompletions uint64 // AppendDone that matches no batch under way
+	StaleFetches     uint64
+	MatchLowered     uint64 // a peer had lost what it once acknowledged
+	Elections        uint64 // campaigns begun by this member
+	StickyRefusals   uint64
+	LeaderChanges    uint64
+}
