@@ -1,0 +1,114 @@
+package sim
+
+import (
+	"errors"
+	"flag"
+	"maps"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+var (
+	flagSeed  = flag.Uint64("sim.seed", 1, "the first seed")
+	flagSeeds = flag.Uint64("sim.seeds", 200, "how many seeds")
+	flagTrace = flag.Bool("sim.trace", false, "print every event")
+)
+
+// TestSeeds runs many seeds, clusters of three and of five in turn.
+func TestSeeds(t *testing.T) {
+	t.Parallel()
+	var (
+		mu     sync.Mutex
+		total  = Report{Faults: map[string]int{}}
+		next   atomic.Uint64
+		failed atomic.Bool
+		wg     sync.WaitGroup
+	)
+	for range runtime.GOMAXPROCS(0) {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for !failed.Load() {
+				i := next.Add(1) - 1
+				if i >= *flagSeeds {
+					return
+				}
+				rep, err := Run(options(*flagSeed+i, t))
+				if err != nil {
+					failed.Store(true)
+					t.Error(err)
+				}
+				mu.Lock()
+				total.add(rep)
+				mu.Unlock()
+			}
+		}()
+	}
+	wg.Wait()
+	t.Logf("%d seeds, %v of virtual time, %d events, %d terms with a leader, %d proposals, %d acknowledged, %d reads",
+		*flagSeeds, total.Virtual.Round(time.Second), total.Events, total.Leaders, total.Proposals, total.Acked, total.Reads)
+	for _, k := range slices.Sorted(maps.Keys(total.Faults)) {
+		t.Logf("%6d × %s", total.Faults[k], k)
+	}
+	if *flagSeeds >= 100 && !failed.Load() {
+		for _, k := range []string{"crash", "freeze", "partition", "isolation", "one-way cut", "bad network", "disk stall", "transfer"} {
+			if total.Faults[k] == 0 {
+				t.Errorf("the fault %q never happened", k)
+			}
+		}
+		if total.Acked == 0 || total.Reads == 0 {
+			t.Errorf("%d acknowledged and %d reads prove nothing", total.Acked, total.Reads)
+		}
+	}
+}
+
+func options(seed uint64, t *testing.T) Options {
+	opt := Options{Seed: seed, Nodes: 3, For: 8 * time.Second, Heal: 6 * time.Second}
+	if seed%3 == 0 {
+		opt.Nodes = 5
+	}
+	if *flagTrace {
+		opt.Trace = func(line string) { t.Log(line) }
+	}
+	return opt
+}
+
+func (r *Report) add(o Report) {
+	r.Events += o.Events
+	r.Virtual += o.Virtual
+	r.Proposals += o.Proposals
+	r.Acked += o.Acked
+	r.Reads += o.Reads
+	r.Leaders += o.Leaders
+	for k, n := range o.Faults {
+		r.Faults[k] += n
+	}
+}
+
+// TestTheSameSeedIsTheSameRun shows that a failing seed can be seen again.
+func TestTheSameSeedIsTheSameRun(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(4) {
+		opt := Options{Seed: seed + 1000, For: 4 * time.Second, Heal: 4 * time.Second}
+		a, errA := Run(opt)
+		b, errB := Run(opt)
+		if errA != nil || errB != nil {
+			t.Fatal(errors.Join(errA, errB))
+		}
+		if a.Hash != b.Hash || a.Events != b.Events {
+			t.Errorf("seed %d: %d events with hash %x, then %d with %x", opt.Seed, a.Events, a.Hash, b.Events, b.Hash)
+		}
+	}
+	a, errA := Run(Options{Seed: 1, For: time.Second, Heal: 4 * time.Second})
+	b, errB := Run(Options{Seed: 2, For: time.Second, Heal: 4 * time.Second})
+	if errA != nil || errB != nil {
+		t.Fatal(errors.Join(errA, errB))
+	}
+	if a.Hash == b.Hash {
+		t.Error("two seeds gave the same run")
+	}
+}
