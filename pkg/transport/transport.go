@@ -35,7 +35,8 @@ type Handler interface {
 	Identity() Identity
 	// Witness returns the highest mark (by slot) that this node has seen from a member. Slot 0: none.
 	Witness(raft.MemberID) (slot uint64, mark raft.Mark)
-	// Seen is told what a peer said of itself in a handshake, and which mark of ours it has seen.
+	// Seen is told what a peer said of itself in a handshake, and which mark of ours it has seen. It is told
+	// again, with slot 0 for ours, when a peer's mark has moved on since.
 	Seen(peer Identity, ourSlot uint64, ours raft.Mark)
 	// Unreachable is told that a message to a peer could not be delivered; at most once for each failure.
 	Unreachable(raft.MemberID)

@@ -37,7 +37,8 @@ type lane struct {
 	route     *route
 	queue     *queue.Queue[parcel]
 	connected atomic.Bool
-	session   session // of the lane's goroutine alone
+	session   session // this and told are of the lane's goroutine alone
+	told      bool    // Unreachable was called for the present outage
 }
 
 // session is a connection that both sides agreed to.
@@ -127,6 +128,7 @@ func (l *lane) run(ctx context.Context) {
 		wait := l.route.t.cfg.RetryInterval
 		if l.ensure() {
 			wait *= 10 // only to notice, without traffic, that the peer has gone
+			l.refresh()
 		}
 		retry.Reset(wait)
 		batch = l.queue.Drain(batch[:0], l.route.t.cfg.BulkBytes)
@@ -177,14 +179,34 @@ func (l *lane) ensure() bool {
 		r.note(raft.Incarnation{}, "no answer")
 	case target == nil:
 		r.note(raft.Incarnation{}, "nobody listens at "+r.peer.Address)
-		if had || l.queue.Len() > 0 {
+		// Once for each outage: a core that answers with another message must not turn in circles.
+		if !l.told && (had || l.queue.Len() > 0) {
+			l.told = true
 			r.t.handler.Unreachable(r.peer.ID)
 		}
 	default:
 		l.session = r.handshake(target, epoch)
+		l.told = l.told && l.session.target == nil
 	}
 	l.connected.Store(l.session.target != nil)
 	return l.session.target != nil
+}
+
+// refresh tells the peer our mark when it has moved on, as the pings of a real connection do.
+func (l *lane) refresh() {
+	s := &l.session
+	ours := l.route.t.handler.Identity()
+	if ours.MarkSlot <= s.ours.MarkSlot {
+		return
+	}
+	if way, _ := l.route.t.network.way(l.route.t.self, l.route.peer.ID); way.cut {
+		return
+	}
+	if theirHandler := s.target.enter(); theirHandler != nil {
+		s.ours.MarkSlot, s.ours.Mark = ours.MarkSlot, ours.Mark
+		theirHandler.Seen(s.ours, 0, raft.Mark{})
+		s.target.receiving.RUnlock()
+	}
 }
 
 // handshake lets both sides judge each other and tells each what the other knows of it.

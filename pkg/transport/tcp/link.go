@@ -1,0 +1,210 @@
+package tcp
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/coordd/coordd/pkg/raft"
+	"github.com/coordd/coordd/pkg/transport"
+	"github.com/coordd/coordd/pkg/transport/internal/queue"
+)
+
+// What waits for a peer that is not connected: the newest of the small messages, and what one probe is.
+const (
+	awayControl = 16
+	awayBytes   = 256 << 10
+)
+
+// patience is how long a peer may stay away before that is worth a line in the log.
+const patience = time.Second
+
+// errInterrupted ends a connection whose peer has moved or been replaced.
+var errInterrupted = errors.New("the configuration has changed")
+
+// link is the way of one class to one peer: a queue and, time and again, a connection.
+type link struct {
+	route *route
+	class transport.Class
+	queue *queue.Queue[raft.Message]
+	poked chan struct{}
+
+	connected atomic.Bool
+	// told is set once Unreachable was called for the present failure.
+	told atomic.Bool
+	away time.Time // since when the peer cannot be reached; of the link's goroutine alone
+
+	mu     sync.Mutex
+	cancel context.CancelCauseFunc // ends the present attempt, or the connection that came of it
+}
+
+// newLink makes a link that is not connected.
+func newLink(r *route, class transport.Class) *link {
+	l := &link{route: r, class: class, poked: make(chan struct{}, 1)}
+	if class == transport.Bulk {
+		l.queue = queue.New[raft.Message](queue.DropNewest, 0, awayBytes)
+	} else {
+		l.queue = queue.New[raft.Message](queue.DropOldest, awayControl, 0)
+	}
+	return l
+}
+
+// open gives the queue the bounds of a connected peer.
+func (l *link) open() {
+	cfg := &l.route.t.cfg
+	if l.class == transport.Bulk {
+		l.queue.Limit(0, cfg.BulkQueueBytes)
+	} else {
+		l.queue.Limit(cfg.ControlQueue, 0)
+	}
+	l.told.Store(false)
+	l.connected.Store(true)
+	select { // a poke from before the connection has nothing to say about its end
+	case <-l.poked:
+	default:
+	}
+}
+
+// close gives the queue the bounds of a peer that is away. Appends that wait are useless by now, since
+// some before them are lost.
+func (l *link) close() {
+	l.connected.Store(false)
+	if l.class == transport.Bulk {
+		l.route.lose(l.queue.Clear())
+		l.queue.Limit(0, awayBytes)
+	} else {
+		l.route.lose(l.queue.Limit(awayControl, 0))
+	}
+}
+
+// push queues a message.
+func (l *link) push(m *raft.Message, size int) {
+	if n := l.queue.Push(*m, size); n > 0 {
+		l.route.lose(n)
+		if l.class == transport.Bulk {
+			l.unreachable()
+		}
+	}
+}
+
+// unreachable tells the handler once for each failure.
+func (l *link) unreachable() {
+	if l.told.CompareAndSwap(false, true) {
+		l.route.t.outcries.add(l.route.peer.Load().ID)
+	}
+}
+
+// poke ends the pause before the next dial.
+func (l *link) poke() {
+	select {
+	case l.poked <- struct{}{}:
+	default:
+	}
+}
+
+// interrupt ends the present attempt or connection.
+func (l *link) interrupt() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.cancel != nil {
+		l.cancel(errInterrupted)
+	}
+}
+
+// run connects and sends, again and again, until the context ends or the transport begins to close.
+func (l *link) run(ctx context.Context) {
+	t := l.route.t
+	pause := t.cfg.BackoffMin
+	for ctx.Err() == nil && t.soft.Err() == nil {
+		lived := l.attempt(ctx)
+		if lived >= t.cfg.BackoffMax {
+			pause = t.cfg.BackoffMin
+		}
+		if l.pause(ctx, pause) {
+			pause = t.cfg.BackoffMin
+			continue
+		}
+		pause = min(2*pause, t.cfg.BackoffMax)
+	}
+	l.route.lose(l.queue.Clear())
+}
+
+// pause waits between a half and the whole of d; it reports whether a poke ended it.
+func (l *link) pause(ctx context.Context, d time.Duration) (poked bool) {
+	timer := time.NewTimer(d/2 + rand.N(d/2+1))
+	defer timer.Stop()
+	select {
+	case <-l.poked:
+		return true
+	case <-timer.C:
+	case <-ctx.Done():
+	case <-l.route.t.soft.Done():
+	}
+	return false
+}
+
+// attempt dials once and, if that succeeds, sends until the connection ends. It returns how long the
+// connection lived.
+func (l *link) attempt(parent context.Context) (lived time.Duration) {
+	ctx, cancel := context.WithCancelCause(parent)
+	defer cancel(nil)
+	l.mu.Lock()
+	l.cancel = cancel
+	l.mu.Unlock()
+	// Only now: an interruption after this line is of a list of peers that is newer than what we read.
+	peer := *l.route.peer.Load()
+
+	s, err := l.connect(ctx, peer)
+	if err != nil {
+		if parent.Err() == nil && l.route.t.soft.Err() == nil {
+			l.down(peer, err, false)
+			if l.queue.Len() > 0 {
+				l.unreachable()
+			}
+		}
+		return 0
+	}
+	begin := time.Now()
+	l.open()
+	l.up(peer)
+	err = s.run(ctx)
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	l.close()
+	if parent.Err() == nil && l.route.t.soft.Err() == nil {
+		l.down(peer, err, true)
+		l.unreachable()
+	}
+	return time.Since(begin)
+}
+
+// up logs that a peer can be reached again.
+func (l *link) up(peer transport.Peer) {
+	t := l.route.t
+	l.away = time.Time{}
+	t.notices.forget("refused " + peer.ID.String())
+	if l.class == transport.Control && t.notices.changed("state "+peer.ID.String(), "up") {
+		t.cfg.Logger.Info("peer connected", "peer", peer.Label(), "address", peer.Address)
+	}
+}
+
+// down keeps and logs, once for each outage, why a peer cannot be reached. A peer that was never reached
+// gets a moment first: nodes that start together find each other a little later.
+func (l *link) down(peer transport.Peer, err error, was bool) {
+	t := l.route.t
+	l.route.failed(err)
+	if l.away.IsZero() {
+		l.away = time.Now()
+	}
+	var refusal *transport.Refusal
+	if errors.As(err, &refusal) || l.class != transport.Control || !(was || time.Since(l.away) >= patience) {
+		return // a refusal has its own line
+	}
+	if t.notices.changed("state "+peer.ID.String(), "down") {
+		t.cfg.Logger.Warn("peer not reachable, dialling on", "peer", peer.Label(), "address", peer.Address, "error", err)
+	}
+}
