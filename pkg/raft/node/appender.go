@@ -1,0 +1,109 @@
+package node
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/coordd/coordd/pkg/raft"
+	"github.com/coordd/coordd/pkg/raft/storage"
+)
+
+// toWrite is one thing for the appender to do.
+type toWrite struct {
+	batch raft.AppendBatch
+	probe bool // write the hard state again, to see how long the disk takes
+}
+
+// written tells the loop what is durable: this batch and all before it.
+type written struct {
+	seq, term, last uint64 // of the last batch; seq 0: there was none
+	probed          bool   // a probe was among what was written
+}
+
+// appender is the one writer of the log. It joins all batches that have queued into one durable write, and
+// only then sends what waited for any of them.
+type appender struct {
+	log      storage.Log
+	queue    *queue[toWrite]
+	maxBytes int // of entries in one write, beyond the first batch
+	send     func([]raft.Message)
+	report   func(written)
+	fail     func(error)
+	observer Observer
+	now      func() time.Duration
+
+	hardState raft.HardState // of the last batch
+	last      uint64         // index of the log's last entry as of the last batch
+	probes    uint64
+}
+
+// run writes until the queue is closed and empty, or a write failed: then nothing is written any more
+// (raft.md, rule 14).
+func (a *appender) run() {
+	var spare []toWrite
+	for range a.queue.ready {
+		items, closed := a.queue.take(spare)
+		for rest := items; len(rest) > 0; {
+			n, err := a.write(rest)
+			if err != nil {
+				a.fail(err)
+				return
+			}
+			rest = rest[n:]
+		}
+		spare = items
+		if closed {
+			return
+		}
+	}
+}
+
+// write carries out as many of the items as fit into one write, sends their ThenSend in order and reports
+// them. It returns their number.
+func (a *appender) write(items []toWrite) (count int, err error) {
+	var joined joinedBatch
+	var messages []raft.Message
+	var done written
+	for i := range items {
+		b := &items[i].batch
+		if count > 0 && joined.bytes+entriesBytes(b.Entries) > a.maxBytes {
+			break
+		}
+		count++
+		if items[i].probe {
+			joined.probe(a.probe(), a.last)
+			done.probed = true
+			continue
+		}
+		if b.MustWrite {
+			if err := joined.add(b); err != nil {
+				return count, err
+			}
+			a.hardState, a.last = b.HardState, b.Last
+		}
+		messages = append(messages, b.ThenSend...)
+		done.seq, done.term, done.last = b.Seq, b.LastTerm, b.Last
+	}
+	if joined.any {
+		start := a.now()
+		if err := a.log.Append(joined.write); err != nil {
+			return count, fmt.Errorf("appending to the log behind index %d: %w", joined.write.TruncateAfter, err)
+		}
+		a.observer.Appended((a.now() - start).Seconds(), len(joined.write.Entries), joined.bytes)
+	}
+	if len(messages) > 0 {
+		a.send(messages)
+	}
+	a.report(done)
+	return count, nil
+}
+
+// probe returns a hard state that says what the last one said and yet differs from it and from the last probe's,
+// because a log may leave out a write that changes nothing. A promise that is longer by a nanosecond binds
+// nobody else.
+func (a *appender) probe() raft.HardState {
+	hs := a.hardState
+	a.probes++
+	hs.Promise += time.Duration(1 + a.probes%2)
+	return hs
+}

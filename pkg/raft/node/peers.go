@@ -1,0 +1,86 @@
+package node
+
+import (
+	"sync"
+
+	"github.com/coordd/coordd/pkg/raft"
+	"github.com/coordd/coordd/pkg/transport"
+)
+
+// handler is the node as its transport sees it.
+type handler struct{ n *Node }
+
+var _ transport.Handler = handler{}
+
+func (h handler) Receive(m raft.Message) { h.n.in.receive(m) }
+
+func (h handler) Identity() transport.Identity {
+	n := h.n
+	slot, mark := n.cfg.Log.Mark()
+	id := transport.Identity{Cluster: n.clusterID(), ClusterHash: n.cfg.ClusterHash, Member: n.cfg.ID,
+		Name: n.cfg.Name, Incarnation: n.found.Incarnation, MarkSlot: slot, Mark: mark}
+	return id
+}
+
+func (h handler) Witness(id raft.MemberID) (uint64, raft.Mark) { return h.n.witness.latest(id) }
+
+func (h handler) Seen(peer transport.Identity, ourSlot uint64, ours raft.Mark) {
+	h.n.witness.saw(peer)
+	slot, mark := h.n.cfg.Log.Mark()
+	if ourSlot > slot || (ourSlot == slot && mark.Before(ours)) {
+		// Somebody remembers a write of this directory that the directory does not (storage.md, Incarnation).
+		h.n.cfg.Logger.Warn("a peer has seen more of this log than there is", "peer", peer.Name, "index", ours.Last, "term", ours.LastTerm)
+		h.n.in.put(func(in *inputs) { in.seen = append(in.seen, ours) })
+	}
+}
+
+func (h handler) Unreachable(id raft.MemberID) { h.n.cfg.Observer.SendFailed(id) }
+
+// witness remembers the latest mark that each member showed, so that a member whose directory went back in
+// time can be told. It lives in memory: a double restart forgets.
+type witness struct {
+	mu    sync.Mutex
+	marks map[raft.MemberID]witnessed
+}
+
+type witnessed struct {
+	incarnation raft.Incarnation
+	slot        uint64
+	mark        raft.Mark
+}
+
+// saw keeps the mark with the highest slot. Another incarnation counts its slots anew: what the one before
+// it had is no mark of the new directory.
+func (w *witness) saw(peer transport.Identity) {
+	if peer.MarkSlot == 0 {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	old, ok := w.marks[peer.Member]
+	if ok && old.incarnation == peer.Incarnation && old.slot >= peer.MarkSlot {
+		return
+	}
+	if w.marks == nil {
+		w.marks = make(map[raft.MemberID]witnessed)
+	}
+	w.marks[peer.Member] = witnessed{peer.Incarnation, peer.MarkSlot, peer.Mark}
+}
+
+func (w *witness) latest(id raft.MemberID) (uint64, raft.Mark) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	m := w.marks[id]
+	return m.slot, m.mark
+}
+
+// peersOf lists whom a transport should reach.
+func peersOf(members []raft.Member, self raft.MemberID) []transport.Peer {
+	var peers []transport.Peer
+	for _, m := range members {
+		if m.ID != self {
+			peers = append(peers, transport.Peer{ID: m.ID, Name: m.Name, Address: m.Address, Incarnation: m.Incarnation})
+		}
+	}
+	return peers
+}

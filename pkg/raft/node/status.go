@@ -1,0 +1,119 @@
+package node
+
+import (
+	"time"
+
+	"github.com/coordd/coordd/pkg/raft"
+)
+
+// statusPeriod bounds how old the slow parts of a Status are: the peers' progress and the configurations.
+const statusPeriod = 20 * time.Millisecond
+
+// Status is a copy of what a node knows of itself and its cluster. Role, Term, Leader and the indexes are as of
+// the loop's last turn; Peers and the configurations are at most a heartbeat older.
+type Status struct {
+	ID          raft.MemberID
+	Name        string
+	Incarnation raft.Incarnation
+	ClusterID   raft.ClusterID // zero: not known yet
+
+	Role       raft.Role
+	Term       uint64
+	Leader     raft.MemberID // 0: none known
+	LeaderName string
+	// LeaderContact is the time since the leader's last message; 0 on the leader, and where none is known.
+	LeaderContact time.Duration
+
+	Commit  uint64
+	Applied uint64
+	Durable uint64 // last index that is durable here
+	First   uint64
+	Last    uint64
+
+	Leading    bool // LeadershipContext is live
+	Ready      bool // Ready is closed
+	Recovering bool // this log lacks something that it once acknowledged
+	Blank      bool // empty, and may neither vote nor stand yet
+	Stalled    bool // the disk has stalled: this member does not stand
+	Lease      bool
+	// Transferee is who leadership is being handed to; 0: nobody.
+	Transferee raft.MemberID
+
+	Active        raft.Configuration // the last committed configuration
+	ActiveIndex   uint64
+	Proposed      *raft.Configuration // the one in effect, where it is not committed yet; nil: none
+	ProposedIndex uint64
+
+	Peers []PeerStatus // on the leader, ordered by ID
+
+	Core raft.Stats // what the core ignored and went through
+}
+
+// PeerStatus is the leader's view of one other member.
+type PeerStatus struct {
+	ID            raft.MemberID
+	Name          string
+	Match         uint64 // last index known to be durable there
+	Next          uint64 // next index to be sent
+	State         string // probe or replicate
+	InflightBytes int
+	// LastContact is the time since its last answer in this term; negative: none yet.
+	LastContact time.Duration
+	Counted     bool // its acknowledgements count in the quorum
+}
+
+// refreshStatus publishes the slow parts. Nothing in what it stores is changed afterwards.
+func (l *loop) refreshStatus(now time.Duration) {
+	l.refreshed = now
+	core, n := l.core.Status(), l.n
+	s := &Status{
+		ID: n.cfg.ID, Name: n.cfg.Name, Incarnation: n.found.Incarnation,
+		Role: l.soft.Role, Term: l.soft.Term, Leader: l.soft.Leader,
+		Durable: core.Durable, First: n.found.First,
+		Recovering: l.soft.Recovering, Blank: l.soft.Blank, Stalled: l.disk.stalled, Transferee: core.Transferee,
+		Active: core.Active, ActiveIndex: core.ActiveIndex, Proposed: core.Proposed, ProposedIndex: core.ProposedIndex,
+		Core: l.core.Stats,
+	}
+	if l.contact.leader == l.soft.Leader && l.soft.Leader != 0 {
+		s.LeaderContact = l.contact.at // an instant; Status makes it an age
+	}
+	if m, ok := memberOf(l.config.Members, l.soft.Leader); ok {
+		s.LeaderName = m.Name
+	}
+	for _, p := range core.Peers {
+		m, _ := memberOf(l.config.Members, p.ID)
+		s.Peers = append(s.Peers, PeerStatus{ID: p.ID, Name: m.Name, Match: p.Match, Next: p.Next, State: p.State,
+			InflightBytes: p.InflightBytes, LastContact: p.LastContact, Counted: p.Counted})
+	}
+	n.status.Store(s)
+}
+
+// Status returns what the node knows of itself, from any goroutine and without a lock. After the node has
+// ended it is the last state. The caller may keep it, and must not change what its pointers and slices refer to.
+func (n *Node) Status() Status {
+	s := *n.status.Load()
+	now := n.clock.now()
+	s.ClusterID = n.clusterID()
+	s.Applied, s.Commit, s.Last = n.apply.applied.Load(), n.commit.Load(), n.last.Load()
+	if s.LeaderContact > 0 {
+		s.LeaderContact = max(now-s.LeaderContact, 0)
+	}
+	peers := make([]PeerStatus, len(s.Peers))
+	for i, p := range s.Peers {
+		if p.LastContact > 0 {
+			p.LastContact = max(now-p.LastContact, 0)
+		} else {
+			p.LastContact = -1
+		}
+		peers[i] = p
+	}
+	s.Peers = peers
+	s.Leading = n.leadership.context().Err() == nil
+	s.Lease = n.clock.leased()
+	select {
+	case <-n.ready:
+		s.Ready = true
+	default:
+	}
+	return s
+}
