@@ -47,6 +47,23 @@ type Log interface {
 	Close() error
 }
 
+// Witness is implemented by logs that can be told what a peer saw of them: the mark beside the highest slot
+// number. It reports whether this log lacks something that it once acknowledged; the log then keeps the mark
+// durably, so that a restart does not forget it.
+type Witness interface {
+	Witnessed(slot uint64, mark raft.Mark) (recovering bool, err error)
+}
+
+// Observer is told what a log does. Its methods are called on the appending goroutine and must not block.
+type Observer interface {
+	// LogSync is called after each durable write: how long it took, its bytes and its entries.
+	LogSync(seconds float64, bytes, entries int)
+	// DBSize is the space that the log takes on disk, in bytes; it is measured now and then.
+	DBSize(bytes int64)
+	// Recovering tells whether the log is behind a mark that it once acknowledged: at open, and at each change.
+	Recovering(bool)
+}
+
 // The errors of logs.
 var (
 	ErrCompacted   = errors.New("storage: entries compacted")
@@ -54,4 +71,5 @@ var (
 	ErrClosed      = errors.New("storage: log closed")
 	ErrNoSpace     = errors.New("storage: not enough free space")
 	ErrTooLarge    = errors.New("storage: batch too large")
+	ErrBadBatch    = errors.New("storage: batch does not continue the log")
 )

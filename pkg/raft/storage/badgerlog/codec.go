@@ -1,0 +1,183 @@
+package badgerlog
+
+import (
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"time"
+
+	"github.com/coordd/coordd/pkg/raft"
+	"github.com/coordd/coordd/pkg/raft/storage"
+)
+
+// Keys: one prefix byte; an entry's index follows big-endian, so that key order is index order.
+const entryPrefix = 'e'
+
+var recordKey = []byte{'h'}
+
+const entryKeyBytes = 9
+
+func appendEntryKey(dst []byte, index uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(dst, entryPrefix), index)
+}
+
+func entryKeyIndex(key []byte) (uint64, bool) {
+	if len(key) != entryKeyBytes || key[0] != entryPrefix {
+		return 0, false
+	}
+	return binary.BigEndian.Uint64(key[1:]), true
+}
+
+// The versions of the encodings. A reader refuses what it does not know.
+const (
+	entryVersion  = 1
+	recordVersion = 1
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+var (
+	errShort    = errors.New("too short")
+	errVersion  = errors.New("unknown version")
+	errChecksum = errors.New("checksum mismatch")
+	errLength   = errors.New("wrong length")
+	errMagic    = errors.New("not written by this program")
+	errNotZero  = errors.New("bytes behind the end")
+)
+
+// seal appends the CRC-32C of b[from:].
+func seal(b []byte, from int) []byte {
+	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b[from:], castagnoli))
+}
+
+// unseal checks and removes the checksum that seal appended.
+func unseal(b []byte) ([]byte, error) {
+	if len(b) < 4 {
+		return nil, errShort
+	}
+	body := b[:len(b)-4]
+	if crc32.Checksum(body, castagnoli) != binary.BigEndian.Uint32(b[len(body):]) {
+		return nil, errChecksum
+	}
+	return body, nil
+}
+
+// An entry's value: version, link, checksum.
+
+func entryValueBytes(dataBytes int) int { return 1 + storage.LinkBytes(dataBytes) + 4 }
+
+// appendEntryValue appends e's value and returns its hash.
+func appendEntryValue(dst []byte, prev storage.Hash, e *raft.Entry) ([]byte, storage.Hash) {
+	start := len(dst)
+	dst = storage.AppendLink(append(dst, entryVersion), prev, e)
+	hash := storage.HashLink(dst[start+1:])
+	return seal(dst, start), hash
+}
+
+// parseEntryValue checks the checksum and returns the link; the entry's Data is a part of value.
+func parseEntryValue(value []byte) (e raft.Entry, prev storage.Hash, link []byte, err error) {
+	body, err := unseal(value)
+	switch {
+	case err != nil:
+		return e, prev, nil, err
+	case len(body) == 0:
+		return e, prev, nil, errShort
+	case body[0] != entryVersion:
+		return e, prev, nil, errVersion
+	}
+	e, prev, err = storage.ParseLink(body[1:])
+	return e, prev, body[1:], err
+}
+
+// record is what stands beside the entries in every transaction.
+type record struct {
+	incarnation raft.Incarnation
+	member      raft.MemberID
+	hs          raft.HardState
+	first       uint64
+	// base is the entry before first, from which the chain goes on: zero, until a log is cut at its front.
+	base raft.Mark
+	// end is the log's last entry; end.Last + 1 == first for an empty log.
+	end raft.Mark
+}
+
+const recordBytes = 1 + 16 + 8 + 4*8 + 8 + 2*(2*8+16) + 4
+
+func appendMark(dst []byte, m raft.Mark) []byte {
+	dst = binary.BigEndian.AppendUint64(dst, m.LastTerm)
+	dst = binary.BigEndian.AppendUint64(dst, m.Last)
+	return append(dst, m.Hash[:]...)
+}
+
+func appendRecord(dst []byte, r *record) []byte {
+	start := len(dst)
+	dst = append(dst, recordVersion)
+	dst = append(dst, r.incarnation[:]...)
+	dst = binary.BigEndian.AppendUint64(dst, uint64(r.member))
+	dst = binary.BigEndian.AppendUint64(dst, r.hs.Term)
+	dst = binary.BigEndian.AppendUint64(dst, uint64(r.hs.Vote))
+	dst = binary.BigEndian.AppendUint64(dst, r.hs.Commit)
+	dst = binary.BigEndian.AppendUint64(dst, uint64(r.hs.Promise))
+	dst = binary.BigEndian.AppendUint64(dst, r.first)
+	dst = appendMark(dst, r.base)
+	dst = appendMark(dst, r.end)
+	return seal(dst, start)
+}
+
+func parseRecord(b []byte) (record, error) {
+	body, err := unseal(b)
+	if err != nil {
+		return record{}, err
+	}
+	d := decoder{b: body}
+	if v := d.byte(); v != recordVersion && d.err == nil {
+		return record{}, errVersion
+	}
+	r := record{incarnation: raft.Incarnation(d.bytes16()), member: raft.MemberID(d.uint64())}
+	r.hs = raft.HardState{Term: d.uint64(), Vote: raft.MemberID(d.uint64()), Commit: d.uint64(), Promise: time.Duration(d.uint64())}
+	r.first, r.base, r.end = d.uint64(), d.mark(), d.mark()
+	if err := d.done(); err != nil {
+		return record{}, err
+	}
+	return r, nil
+}
+
+// valid: the log lies behind its base, and neither terms nor the promise go back.
+func (r *record) valid() bool {
+	return r.first == r.base.Last+1 && r.end.Last >= r.base.Last && r.end.LastTerm >= r.base.LastTerm &&
+		r.hs.Term >= r.end.LastTerm && r.hs.Promise >= 0
+}
+
+// decoder reads fields in order; the first one that is missing makes it fail.
+type decoder struct {
+	b   []byte
+	err error
+}
+
+func (d *decoder) take(n int) []byte {
+	if d.err != nil || len(d.b) < n {
+		if d.err == nil {
+			d.err = errShort
+		}
+		return make([]byte, min(n, 256)) // every field is smaller
+	}
+	out := d.b[:n]
+	d.b = d.b[n:]
+	return out
+}
+
+func (d *decoder) byte() byte        { return d.take(1)[0] }
+func (d *decoder) uint64() uint64    { return binary.BigEndian.Uint64(d.take(8)) }
+func (d *decoder) bytes16() [16]byte { return [16]byte(d.take(16)) }
+func (d *decoder) string() string    { return string(d.take(int(d.byte()))) }
+
+func (d *decoder) mark() raft.Mark {
+	return raft.Mark{LastTerm: d.uint64(), Last: d.uint64(), Hash: d.bytes16()}
+}
+
+func (d *decoder) done() error {
+	if d.err == nil && len(d.b) != 0 {
+		d.err = errLength
+	}
+	return d.err
+}

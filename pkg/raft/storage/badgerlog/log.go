@@ -1,0 +1,268 @@
+package badgerlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/coordd/coordd/pkg/raft"
+	"github.com/coordd/coordd/pkg/raft/storage"
+)
+
+const (
+	// markDelay is how long the mark of a batch waits for another batch to carry it.
+	markDelay = 5 * time.Millisecond
+	// sizeInterval is how often the files are measured for Observer.DBSize.
+	sizeInterval = 10 * time.Second
+	// closeLimit bounds Badger's closing after a failure: it tries to flush for ever.
+	closeLimit = 5 * time.Second
+)
+
+// Log is a storage.Log and a storage.Witness in a directory. Its verbs: Open, State, Append, Entries, Mark,
+// Witnessed, Close.
+type Log struct {
+	opt    Options
+	logger hclog.Logger
+	badger *badgerLogger
+	owner  *owner
+	space  space
+	limits limits
+	state  storage.State // as found at open
+
+	// inUse is held while Badger is read, and taken whole by Close.
+	inUse sync.RWMutex
+	db    *badger.DB
+	open  bool
+
+	told   atomic.Pointer[told]  // what Mark returns
+	failed atomic.Pointer[error] // the first failure; it sticks
+
+	// mu guards what the appender owns; the timer, Witnessed and Close write beside it.
+	mu         sync.Mutex
+	sidecar    *sidecar
+	rec        record // as stored, but for hs.Commit, which may be ahead
+	lazyCommit bool   // rec.hs.Commit is not stored yet
+	recovering *raft.Mark
+	configs    []configAt
+	timer      *time.Timer
+	sized      time.Time
+	buf        batchBuffer
+
+	// both runs the two writes of a batch; tests put crashes between them.
+	both func(slotFirst bool, slot, txn func() error) error
+}
+
+// told is a slot number with its mark.
+type told struct {
+	slot uint64
+	mark raft.Mark
+}
+
+// together runs both writes at once, where it may: each waits for the disk, and neither for the other.
+func together(slotFirst bool, slot, txn func() error) error {
+	if slotFirst {
+		if err := slot(); err != nil {
+			return err
+		}
+		return txn()
+	}
+	var g errgroup.Group
+	g.Go(slot)
+	err := txn()
+	return errors.Join(err, g.Wait())
+}
+
+// State implements storage.Log.
+func (l *Log) State() storage.State { return l.state }
+
+// Mark implements storage.Log.
+func (l *Log) Mark() (uint64, raft.Mark) {
+	t := l.told.Load()
+	return t.slot, t.mark
+}
+
+// MaxDataBytes is the size of the largest Entry.Data that Append takes.
+func (l *Log) MaxDataBytes() int { return l.limits.data }
+
+// err is the failure that sticks, or nil.
+func (l *Log) err() error {
+	if p := l.failed.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// fail remembers the first failure and returns it.
+func (l *Log) fail(err error) error {
+	l.failed.CompareAndSwap(nil, &err)
+	return l.err()
+}
+
+// failBeside is fail for what happens while no Append is there to return it.
+func (l *Log) failBeside(err error) {
+	if l.failed.CompareAndSwap(nil, &err) {
+		l.logger.Error("the log failed", "dir", l.opt.Dir, "err", err)
+		if l.opt.Fatal != nil {
+			go l.opt.Fatal(err)
+		}
+	}
+}
+
+// put writes the next slot of the sidecar with this mark and everything else as it is now.
+func (l *Log) put(mark raft.Mark) error {
+	err := l.sidecar.put(slot{
+		id:        l.sidecar.slot.id,
+		clusterID: l.clusterID(mark),
+		term:      l.rec.hs.Term,
+		vote:      l.rec.hs.Vote,
+		promise:   l.rec.hs.Promise,
+		mark:      mark,
+	})
+	if err != nil {
+		return err
+	}
+	l.told.Store(&told{slot: l.sidecar.slot.number, mark: mark})
+	return nil
+}
+
+// clusterID is the one of the last configuration that the mark covers. A log that was cut by damage does not
+// make the sidecar forget which cluster it was.
+func (l *Log) clusterID(mark raft.Mark) raft.ClusterID {
+	for i := len(l.configs) - 1; i >= 0; i-- {
+		if l.configs[i].index <= mark.Last {
+			return l.configs[i].clusterID
+		}
+	}
+	if l.recovering != nil {
+		return l.sidecar.slot.clusterID
+	}
+	return raft.ClusterID{}
+}
+
+// idle runs markDelay after the last batch: the mark catches up, and now and then the files are measured.
+func (l *Log) idle() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.timer == nil || l.err() != nil { // closed, or failed
+		return
+	}
+	if err := l.catchUp(); err != nil {
+		l.failBeside(err)
+		return
+	}
+	l.measure()
+}
+
+// catchUp writes the mark of the last batch, if the sidecar does not have it yet.
+func (l *Log) catchUp() error {
+	mark := slotMark(l.rec.end, l.rec.end, false, l.recovering)
+	if mark == l.sidecar.slot.mark {
+		return nil
+	}
+	return l.put(mark)
+}
+
+func (l *Log) measure() {
+	if l.opt.Observer == nil || time.Since(l.sized) < sizeInterval {
+		return
+	}
+	l.sized = time.Now()
+	if n, err := sizeOf(filepath.Join(l.opt.Dir, badgerDir)); err == nil {
+		l.opt.Observer.DBSize(n)
+	}
+}
+
+func (l *Log) observeRecovering() {
+	if l.opt.Observer != nil {
+		l.opt.Observer.Recovering(l.recovering != nil)
+	}
+}
+
+// Witnessed implements storage.Witness: a peer saw this mark beside this slot of ours. A slot that we don't
+// know means that this directory is an older copy of the one that wrote it.
+func (l *Log) Witnessed(number uint64, mark raft.Mark) (bool, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.timer == nil {
+		return false, storage.ErrClosed
+	}
+	if err := l.err(); err != nil {
+		return false, err
+	}
+	if number >= 1<<63 {
+		return false, fmt.Errorf("storage: slot number %d was never given out", number)
+	}
+	if number <= l.sidecar.slot.number {
+		return l.recovering != nil, nil
+	}
+	if l.rec.end.Before(mark) && (l.recovering == nil || l.recovering.Before(mark)) {
+		l.recovering = &mark
+	}
+	// Go on behind the witnessed number, so that peers take our marks again, and over the older slot's place.
+	if number%2 != l.sidecar.slot.number%2 {
+		number++
+	}
+	l.sidecar.slot.number = number
+	if err := l.put(slotMark(l.rec.end, l.rec.end, false, l.recovering)); err != nil {
+		return false, l.fail(fmt.Errorf("keeping a witnessed mark: %w", err))
+	}
+	l.observeRecovering()
+	return l.recovering != nil, nil
+}
+
+// Close implements storage.Log. After a failure it writes nothing more of its own.
+func (l *Log) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.timer == nil {
+		return nil
+	}
+	l.timer.Stop()
+	l.timer = nil
+	var errs []error
+	if l.err() == nil {
+		if l.lazyCommit {
+			errs = append(errs, l.storeRecord())
+		}
+		errs = append(errs, l.catchUp())
+	}
+	l.inUse.Lock()
+	l.open = false
+	l.inUse.Unlock()
+	errs = append(errs, l.closeBadger(), l.sidecar.close(), l.owner.release())
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("closing the log in %s: %w", l.opt.Dir, err)
+	}
+	return nil
+}
+
+// closeBadger waits for Badger, for ever only if nothing has failed before.
+func (l *Log) closeBadger() error {
+	l.badger.onError(nil)
+	if l.err() == nil {
+		return l.db.Close()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), closeLimit)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- l.db.Close() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return errors.New("badger does not close; the process has to end")
+	}
+}
+
+var (
+	_ storage.Log     = (*Log)(nil)
+	_ storage.Witness = (*Log)(nil)
+)

@@ -1,0 +1,53 @@
+package badgerlog
+
+import (
+	"testing"
+
+	"github.com/hashicorp/go-hclog"
+	"go.uber.org/goleak"
+
+	"github.com/coordd/coordd/pkg/raft/storage"
+	"github.com/coordd/coordd/pkg/raft/storage/storagetest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// testOptions are those of most tests: small files, so that copies are quick and memtables rotate.
+func testOptions(t testing.TB, dir string) Options {
+	return Options{
+		Dir: dir, ClusterName: "test", Member: 1, MemberName: "a", MemTableBytes: 1 << 20,
+		ReserveBytes: 1 << 20, BallastBytes: -1,
+		Logger: hclog.New(&hclog.LoggerOptions{Level: hclog.Warn, Output: testWriter{t}}),
+	}
+}
+
+type testWriter struct{ t testing.TB }
+
+func (w testWriter) Write(p []byte) (int, error) {
+	w.t.Helper()
+	w.t.Logf("%s", p)
+	return len(p), nil
+}
+
+// mustOpen opens a directory and closes it at the end of the test.
+func mustOpen(t testing.TB, opt Options) *Log {
+	t.Helper()
+	l, err := Open(opt)
+	if err != nil {
+		t.Fatalf("open: %v", err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+func TestContract(t *testing.T) {
+	t.Parallel()
+	storagetest.Run(t, func(t testing.TB) storagetest.Opener {
+		opt := testOptions(t, t.TempDir())
+		return func(t testing.TB) storage.Log {
+			o := opt
+			o.Logger = nil // the test that opens it may be an inner one that ended
+			return mustOpen(t, o)
+		}
+	})
+}

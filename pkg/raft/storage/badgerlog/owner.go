@@ -1,0 +1,76 @@
+package badgerlog
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+const lockName = "LOCK"
+
+// owner is the hold of this process on a directory. The lock decides; the process ID in the file is there for
+// the message that a second process prints.
+type owner struct{ f *os.File }
+
+func takeDirectory(dir string) (*owner, error) {
+	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("locking the data directory %s: %w", dir, err)
+	}
+	ok, err := tryLock(f)
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("locking the data directory %s: %w", dir, err)
+	}
+	if !ok {
+		defer f.Close()
+		return nil, inUse(dir, readPID(f.Name()))
+	}
+	if err := writePID(f); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("locking the data directory %s: %w", dir, err)
+	}
+	return &owner{f: f}, nil
+}
+
+func inUse(dir string, pid int) error {
+	detail := "its process ID is not known"
+	if pid > 0 {
+		detail = fmt.Sprintf("process ID %d", pid)
+	}
+	return refuse(dir, ErrInUse, "stop that process, or use another --data-dir", "%s", detail)
+}
+
+func writePID(f *os.File) error {
+	pid := []byte(strconv.Itoa(os.Getpid()) + "\n")
+	if _, err := f.WriteAt(pid, 0); err != nil {
+		return err
+	}
+	return f.Truncate(int64(len(pid)))
+}
+
+// readPID returns the process ID in a file, 0 where there is none of a living process: the owner may not have
+// written its own yet.
+func readPID(path string) int {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return 0
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil || pid <= 0 || !processLives(pid) {
+		return 0
+	}
+	return pid
+}
+
+// release empties the file and lets it go; it stays, because a file that is removed and made again can be
+// locked twice.
+func (o *owner) release() error {
+	err := o.f.Truncate(0)
+	if closeErr := o.f.Close(); err == nil {
+		err = closeErr
+	}
+	return err
+}

@@ -1,0 +1,113 @@
+package badgerlog
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+	"github.com/dgraph-io/badger/v4/table"
+	"github.com/dgraph-io/ristretto/v2/z"
+)
+
+const walEnding = ".mem"
+
+// settle makes durable what Badger is going to read. After a process was killed, its write-ahead logs may be
+// complete in the page cache and not on the disk; after a failed sync the kernel even calls such pages clean,
+// and another sync writes nothing (Rebello et al., 2020). What Open finds is acknowledged later, so each log is
+// written over itself before it counts. A log that was closed in order has none left.
+func settle(dir string) error {
+	logs, err := filesIn(dir, walEnding)
+	if err != nil {
+		return err
+	}
+	for _, info := range logs {
+		if err := rewrite(filepath.Join(dir, info.Name())); err != nil {
+			return fmt.Errorf("making %s durable: %w", info.Name(), err)
+		}
+	}
+	manifest := filepath.Join(dir, badger.ManifestFilename)
+	if err := rewrite(manifest); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("making %s durable: %w", manifest, err)
+	}
+	if ok, err := exists(dir); !ok {
+		return err
+	}
+	return syncDir(dir)
+}
+
+// rewrite writes a file's content over itself and syncs it. Holes stay holes.
+func rewrite(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	buf, zeros := make([]byte, 64<<10), make([]byte, 64<<10)
+	for off := int64(0); ; {
+		n, err := f.ReadAt(buf, off)
+		if n > 0 && !bytes.Equal(buf[:n], zeros[:n]) {
+			if _, err := f.WriteAt(buf[:n], off); err != nil {
+				return err
+			}
+		}
+		off += int64(n)
+		if errors.Is(err, io.EOF) {
+			return f.Sync()
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// checkTables opens each table that Badger's manifest names and verifies its checksums. Badger does the same at
+// open, but in goroutines of its own, where some kinds of damage are a panic that nobody can catch.
+func checkTables(dir string, opt badger.Options) error {
+	f, err := os.Open(filepath.Join(dir, badger.ManifestFilename))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	manifest, _, err := badger.ReplayManifestFile(f, opt.ExternalMagicVersion, opt)
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", badger.ManifestFilename, err)
+	}
+	for id := range manifest.Tables {
+		if err := checkTable(table.NewFilename(id, dir)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkTable(path string) (err error) {
+	file, err := z.OpenMmapFile(path, os.O_RDONLY, 0)
+	if err != nil {
+		return fmt.Errorf("opening a table: %w", err)
+	}
+	defer func() {
+		_ = z.Munmap(file.Data) // not file.Close, which syncs
+		_ = file.Fd.Close()
+	}()
+	// A page that can't be read is a fault of memory; it has to end here, too.
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("table %s: %.200s", filepath.Base(path), fmt.Sprint(r))
+		}
+	}()
+	// OpenTable closes the file on some errors; a second closing does no harm.
+	if _, err := table.OpenTable(file, table.Options{ChkMode: options.OnTableRead, BlockSize: 4 << 10}); err != nil {
+		return fmt.Errorf("table %s: %w", filepath.Base(path), err)
+	}
+	return nil
+}

@@ -1,0 +1,473 @@
+package storagetest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/coordd/coordd/pkg/raft"
+	"github.com/coordd/coordd/pkg/raft/storage"
+)
+
+// Opener opens one store; it is called again only after the log that it returned was closed.
+type Opener func(t testing.TB) storage.Log
+
+// Run runs the whole suite; fresh makes a new, empty store.
+func Run(t *testing.T, fresh func(t testing.TB) Opener) {
+	for _, c := range []struct {
+		name string
+		run  func(*testing.T, Opener)
+	}{
+		{"a new log is empty", empty},
+		{"entries come back as they were", comeBack},
+		{"every kind of payload, every kind of reader", payloads},
+		{"term and vote survive reopening", hardState},
+		{"the commit index may be stored late", lazyCommit},
+		{"overwriting truncates", truncates},
+		{"cutting alone truncates", cutsAlone},
+		{"truncated terms and configurations roll back", rollsBack},
+		{"overwriting what is committed is refused", committed},
+		{"batches that do not follow are refused", refused},
+		{"a batch larger than a transaction", large},
+		{"reads are bounded", bounded},
+		{"reads beside appends see one log", besides},
+		{"closing twice, and using it afterwards", closed},
+		{"the incarnation stays", incarnation},
+		{"it does what a model does", model},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			c.run(t, fresh(t))
+		})
+	}
+}
+
+// Entry makes a command of n bytes that depend on index and term.
+func Entry(index, term uint64, n int) raft.Entry {
+	e := raft.Entry{Index: index, Term: term, Time: int64(index) * 1000, Wall: int64(index) + 5, Kind: raft.EntryCommand}
+	if n > 0 {
+		e.Data = bytes.Repeat([]byte{byte(index*7 + term)}, n)
+	}
+	return e
+}
+
+// Entries makes the commands lo to hi of one term, inclusive.
+func Entries(lo, hi, term uint64, n int) []raft.Entry {
+	var es []raft.Entry
+	for i := lo; i <= hi; i++ {
+		es = append(es, Entry(i, term, n))
+	}
+	return es
+}
+
+// Config makes a configuration entry.
+func Config(index, term uint64, cluster raft.ClusterID) raft.Entry {
+	c := raft.Configuration{ClusterID: cluster, Members: []raft.Member{{ID: 1, Name: "a", Address: "127.0.0.1:1"}}}
+	return raft.Entry{Index: index, Term: term, Kind: raft.EntryConfig, Data: c.Encode()}
+}
+
+// Append appends entries behind the first one's index less one.
+func Append(t testing.TB, l storage.Log, hs raft.HardState, es ...raft.Entry) {
+	t.Helper()
+	if err := l.Append(storage.Batch{HardState: hs, TruncateAfter: es[0].Index - 1, Entries: es}); err != nil {
+		t.Fatalf("append %d to %d: %v", es[0].Index, es[len(es)-1].Index, err)
+	}
+}
+
+// Want checks that the log holds exactly these entries, from the first one on.
+func Want(t testing.TB, l storage.Log, es []raft.Entry) {
+	t.Helper()
+	last := uint64(0)
+	if len(es) > 0 {
+		last = es[len(es)-1].Index
+		got, err := l.Entries(es[0].Index, last+1, math.MaxInt32)
+		if err != nil {
+			t.Fatalf("entries: %v", err)
+		}
+		if err := Equal(es, got); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := l.Entries(last+1, last+2, 1); !errors.Is(err, storage.ErrUnavailable) {
+		t.Fatalf("entry %d behind the last: %v, want ErrUnavailable", last+1, err)
+	}
+}
+
+// Equal tells where two runs of entries differ.
+func Equal(want, got []raft.Entry) error {
+	for i := range min(len(want), len(got)) {
+		w, g := &want[i], &got[i]
+		if w.Index != g.Index || w.Term != g.Term || w.Time != g.Time || w.Wall != g.Wall || w.Kind != g.Kind || !bytes.Equal(w.Data, g.Data) {
+			return fmt.Errorf("entry %d (-want +got):\n%.2000s", w.Index, cmp.Diff(*w, *g))
+		}
+	}
+	if len(want) != len(got) {
+		return fmt.Errorf("%d entries, want %d", len(got), len(want))
+	}
+	return nil
+}
+
+func reopen(t testing.TB, open Opener, l storage.Log) storage.Log {
+	t.Helper()
+	if err := l.Close(); err != nil {
+		t.Fatalf("close: %v", err)
+	}
+	return open(t)
+}
+
+func hs(term uint64, vote raft.MemberID, commit uint64) raft.HardState {
+	return raft.HardState{Term: term, Vote: vote, Commit: commit}
+}
+
+func empty(t *testing.T, open Opener) {
+	l := open(t)
+	for range 2 {
+		got := l.State()
+		got.Incarnation = raft.Incarnation{}
+		if d := cmp.Diff(storage.State{First: 1}, got); d != "" {
+			t.Fatalf("state (-want +got):\n%s", d)
+		}
+		Want(t, l, nil)
+		l = reopen(t, open, l)
+	}
+	l.Close()
+}
+
+func comeBack(t *testing.T, open Opener) {
+	l := open(t)
+	defer func() { l.Close() }()
+	es := append(Entries(1, 5, 1, 20), Entries(6, 9, 3, 0)...)
+	es[3].Kind = raft.EntryNoOp
+	es[4].Time, es[4].Wall = math.MaxInt64, -1
+	Append(t, l, hs(1, 1, 0), es[:5]...)
+	Append(t, l, hs(3, 2, 4), es[5:7]...)
+	Append(t, l, hs(3, 2, 6), es[7:]...)
+	Want(t, l, es)
+	l = reopen(t, open, l)
+	Want(t, l, es)
+	want := storage.State{HardState: hs(3, 2, 6), First: 1, Last: 9, LastTerm: 3,
+		Runs: []raft.TermRun{{First: 1, Term: 1}, {First: 6, Term: 3}}, Incarnation: l.State().Incarnation}
+	if d := cmp.Diff(want, l.State()); d != "" {
+		t.Fatalf("state (-want +got):\n%s", d)
+	}
+	es = append(es, Entry(10, 4, 3))
+	Append(t, l, hs(4, 0, 9), es[9])
+	Want(t, l, es)
+}
+
+func payloads(t *testing.T, open Opener) {
+	l := open(t)
+	defer func() { l.Close() }()
+	var es []raft.Entry
+	for _, size := range []int{0, 1, 127, 4096, 5000, 65537} {
+		for range 3 {
+			es = append(es, Entry(uint64(len(es))+1, 1, size))
+		}
+	}
+	Append(t, l, hs(1, 1, 0), es...)
+	for range 2 {
+		for i := range es {
+			lo := es[i].Index
+			if got, err := l.Entries(lo, lo+1, 0); err != nil || len(got) != 1 || !cmp.Equal(got[0], es[i]) { // the first
+				t.Fatalf("entry %d: %v", lo, err)
+			}
+			got, err := l.Entries(lo, uint64(len(es))+1, math.MaxInt32) // all
+			if d := cmp.Diff(es[i:], got); err != nil || d != "" {
+				t.Fatalf("entries from %d: %v\n%.500s", lo, err, d)
+			}
+			if _, err := l.Entries(lo, lo, 1); err == nil { // none
+				t.Fatalf("an empty range at %d is no error", lo)
+			}
+		}
+		l = reopen(t, open, l)
+	}
+}
+
+func hardState(t *testing.T, open Opener) {
+	l := open(t)
+	defer func() { l.Close() }()
+	for _, want := range []raft.HardState{{Term: 1}, {Term: 1, Vote: 3}, {Term: 7, Vote: 2, Promise: 300 * time.Millisecond}, {Term: 8, Promise: time.Second}} {
+		if err := l.Append(storage.Batch{HardState: want}); err != nil {
+			t.Fatalf("append: %v", err)
+		}
+		l = reopen(t, open, l)
+		if got := l.State().HardState; got != want {
+			t.Fatalf("hard state %+v, want %+v", got, want)
+		}
+	}
+	for name, bad := range map[string]raft.HardState{"lower term": {Term: 7}} {
+		if err := l.Append(storage.Batch{HardState: bad}); !errors.Is(err, storage.ErrBadBatch) {
+			t.Fatalf("%s: %v, want ErrBadBatch", name, err)
+		}
+	}
+	if err := l.Append(storage.Batch{HardState: raft.HardState{Term: 8, Vote: 2}}); err != nil {
+		t.Fatalf("append: %v", err)
+	}
+	if err := l.Append(storage.Batch{HardState: raft.HardState{Term: 8, Vote: 3}}); !errors.Is(err, storage.ErrBadBatch) {
+		t.Fatalf("a second vote: %v, want ErrBadBatch", err)
+	}
+}
+
+func lazyCommit(t *testing.T, open Opener) {
+	l := open(t)
+	defer func() { l.Close() }()
+	es := Entries(1, 6, 2, 4)
+	Append(t, l, hs(2, 1, 0), es...)
+	if err := l.Append(storage.Batch{HardState: hs(2, 1, 5), TruncateAfter: 6}); err != nil {
+		t.Fatal(err)
+	}
+	// Stored or not, it counts from now on, and an orderly end keeps it.
+	if err := l.Append(storage.Batch{HardState: hs(2, 1, 5), TruncateAfter: 3}); !errors.Is(err, storage.ErrBadBatch) {
+		t.Fatalf("cutting committed entries: %v, want ErrBadBatch", err)
+	}
+	l = reopen(t, open, l)
+	if got := l.State().HardState; got != hs(2, 1, 5) {
+		t.Fatalf("hard state %+v", got)
+	}
+	Want(t, l, es)
+}
+
+func truncates(t *testing.T, open Opener) {
+	l := open(t)
+	defer func() { l.Close() }()
+	Append(t, l, hs(2, 0, 0), Entries(1, 20, 2, 30)...)
+	Append(t, l, hs(3, 0, 4), Entries(11, 12, 3, 10)...)
+	es := append(Entries(1, 10, 2, 30), Entries(11, 12, 3, 10)...)
+	Want(t, l, es)
+	l = reopen(t, open, l)
+	Want(t, l, es)
+	// What was behind the cut must not come back when the log grows past it.
+	Append(t, l, hs(4, 0, 4), Entries(13, 15, 4, 10)...)
+	es = append(es, Entries(13, 15, 4, 10)...)
+	Want(t, l, es)
+	l = reopen(t, open, l)
+	Want(t, l, es)
+	// A later leader may have entries of a lower term there (figure 7 of the Raft paper).
+	Append(t, l, hs(6, 0, 4), Entry(9, 2, 99))
+	es = append(es[:8:8], Entry(9, 2, 99))
+	Want(t, l, es)
+	l = reopen(t, open, l)
+	Want(t, l, es)
+	if s := l.State(); s.LastTerm != 2 || s.Recovering != nil {
+		t.Fatalf("state %+v", s)
+	}
+}
+
+func cutsAlone(t *testing.T, open Opener) {
+	l := open(t)
+	defer func() { l.Close() }()
+	es := Entries(1, 8, 1, 8)
+	Append(t, l, hs(1, 0, 0), es...)
+	for _, to := range []uint64{5, 5, 0} {
+		if err := l.Append(storage.Batch{HardState: hs(2, 0, 0), TruncateAfter: to}); err != nil {
+			t.Fatalf("cut behind %d: %v", to, err)
+		}
+		Want(t, l, es[:to])
+		l = reopen(t, open, l)
+		Want(t, l, es[:to])
+		if s := l.State(); s.Last != to || s.Recovering != nil {
+			t.Fatalf("state %+v", s)
+		}
+	}
+	Append(t, l, hs(2, 0, 0), Entry(1, 2, 5))
+	Want(t, l, []raft.Entry{Entry(1, 2, 5)})
+}
+
+func rollsBack(t *testing.T, open Opener) {
+	l := open(t)
+	defer func() { l.Close() }()
+	one, two := raft.ClusterID{1}, raft.ClusterID{2}
+	es := []raft.Entry{Config(1, 1, one), Entry(2, 1, 3), Config(3, 2, one), Entry(4, 2, 3), Config(5, 4, two)}
+	Append(t, l, hs(4, 0, 0), es...)
+	want := func(last, config, prev uint64, cluster raft.ClusterID, runs ...raft.TermRun) {
+		t.Helper()
+		l = reopen(t, open, l)
+		s := l.State()
+		if s.Last != last || !cmp.Equal(s.Runs, runs) || s.ClusterID != cluster {
+			t.Fatalf("last %d, runs %v, cluster %v", s.Last, s.Runs, s.ClusterID)
+		}
+		for i, c := range []*raft.Entry{s.Config, s.ConfigPrev} {
+			switch index := []uint64{config, prev}[i]; {
+			case index == 0 && c == nil:
+			case c == nil || !cmp.Equal(*c, es[index-1]):
+				t.Fatalf("configuration %d: %+v", index, c)
+			}
+		}
+	}
+	run := func(first, term uint64) raft.TermRun { return raft.TermRun{First: first, Term: term} }
+	want(5, 5, 3, two, run(1, 1), run(3, 2), run(5, 4))
+	cut := func(after uint64) {
+		t.Helper()
+		if err := l.Append(storage.Batch{HardState: hs(5, 0, 0), TruncateAfter: after}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cut(4)
+	want(4, 3, 1, one, run(1, 1), run(3, 2))
+	cut(2)
+	want(2, 1, 0, one, run(1, 1))
+	cut(0)
+	want(0, 0, 0, raft.ClusterID{})
+}
+
+func committed(t *testing.T, open Opener) {
+	l := open(t)
+	defer func() { l.Close() }()
+	es := Entries(1, 6, 1, 8)
+	Append(t, l, hs(1, 0, 4), es...)
+	for range 2 {
+		for _, bad := range [][]raft.Entry{{Entry(3, 2, 8)}, {Entry(4, 2, 8)}} {
+			err := l.Append(storage.Batch{HardState: hs(2, 0, 4), TruncateAfter: bad[0].Index - 1, Entries: bad})
+			if !errors.Is(err, storage.ErrBadBatch) {
+				t.Fatalf("overwriting %d: %v, want ErrBadBatch", bad[0].Index, err)
+			}
+		}
+		Want(t, l, es)
+		l = reopen(t, open, l)
+	}
+	Append(t, l, hs(2, 0, 4), Entry(5, 2, 8))
+	Want(t, l, append(es[:4:4], Entry(5, 2, 8)))
+}
+
+func refused(t *testing.T, open Opener) {
+	l := open(t)
+	defer func() { l.Close() }()
+	es := Entries(1, 3, 2, 8)
+	Append(t, l, hs(2, 0, 0), es...)
+	for name, b := range map[string]storage.Batch{
+		"a gap":                   {HardState: hs(2, 0, 0), TruncateAfter: 4, Entries: Entries(5, 5, 2, 1)},
+		"a wrong index":           {HardState: hs(2, 0, 0), TruncateAfter: 3, Entries: Entries(5, 5, 2, 1)},
+		"a gap inside":            {HardState: hs(2, 0, 0), TruncateAfter: 3, Entries: []raft.Entry{Entry(4, 2, 1), Entry(6, 2, 1)}},
+		"a term that goes back":   {HardState: hs(2, 0, 0), TruncateAfter: 3, Entries: Entries(4, 4, 1, 1)},
+		"a term behind the entry": {HardState: hs(2, 0, 0), TruncateAfter: 3, Entries: Entries(4, 4, 3, 1)},
+		"no configuration":        {HardState: hs(2, 0, 0), TruncateAfter: 3, Entries: []raft.Entry{{Index: 4, Term: 2, Kind: raft.EntryConfig, Data: []byte{99}}}},
+	} {
+		if err := l.Append(b); !errors.Is(err, storage.ErrBadBatch) {
+			t.Errorf("%s: %v, want ErrBadBatch", name, err)
+		}
+	}
+	Append(t, l, hs(2, 0, 0), Entry(4, 2, 8)) // none of it did any harm
+	Want(t, l, append(es, Entry(4, 2, 8)))
+}
+
+func large(t *testing.T, open Opener) {
+	l := open(t)
+	defer func() { l.Close() }()
+	many, wide := Entries(1, 12000, 1, 3), Entries(12001, 12020, 2, 64<<10)
+	es := append(many, wide...)
+	Append(t, l, hs(2, 1, 0), es...)
+	Want(t, l, es)
+	l = reopen(t, open, l)
+	Want(t, l, es)
+	es = append(es[:11000:11000], Entries(11001, 24000, 3, 5)...)
+	Append(t, l, hs(3, 1, 9), es[11000:]...)
+	l = reopen(t, open, l)
+	Want(t, l, es)
+}
+
+func bounded(t *testing.T, open Opener) {
+	l := open(t)
+	defer l.Close()
+	es := Entries(1, 50, 1, 52) // 100 bytes each, with what an entry counts beyond its data
+	Append(t, l, hs(1, 0, 0), es...)
+	for _, c := range []struct {
+		lo, hi uint64
+		bytes  int
+		want   int
+	}{{1, 51, 0, 1}, {1, 51, -1, 1}, {1, 51, 99, 1}, {1, 51, 100, 1}, {1, 51, 199, 1}, {1, 51, 200, 2}, {7, 51, 1000, 10}, {7, 9, 1000, 2}, {50, 99, 1000, 1}, {45, math.MaxUint64, 1 << 20, 6}} {
+		got, err := l.Entries(c.lo, c.hi, c.bytes)
+		if err != nil || len(got) != c.want || !cmp.Equal(got, es[c.lo-1:int(c.lo)-1+c.want]) {
+			t.Errorf("entries %d to %d within %d bytes: %d (%v), want %d", c.lo, c.hi, c.bytes, len(got), err, c.want)
+		}
+	}
+	if _, err := l.Entries(0, 5, 10); !errors.Is(err, storage.ErrCompacted) {
+		t.Errorf("entry 0: %v, want ErrCompacted", err)
+	}
+	for _, c := range [][2]uint64{{51, 52}, {52, 60}, {3, 3}, {4, 3}} {
+		if _, err := l.Entries(c[0], c[1], 10); !errors.Is(err, storage.ErrUnavailable) {
+			t.Errorf("entries %v: %v, want ErrUnavailable", c, err)
+		}
+	}
+}
+
+// besides: the appender writes generations of the same indexes, each in its own term; a reader never sees two
+// generations whose order is wrong, nor a gap.
+func besides(t *testing.T, open Opener) {
+	l := open(t)
+	defer l.Close()
+	const generations, length = 60, 40
+	Append(t, l, hs(1, 0, 0), Entries(1, length, 1, 10)...)
+	stop, result := make(chan struct{}), make(chan error, 1)
+	go func() {
+		var reads int
+		defer func() { result <- nil }()
+		for {
+			select {
+			case <-stop:
+				if reads > 0 {
+					return
+				}
+			default:
+			}
+			reads++
+			es, err := l.Entries(1, length+1, math.MaxInt32)
+			if err != nil {
+				result <- fmt.Errorf("read %d: %w", reads, err)
+				return
+			}
+			for i := range es {
+				if es[i].Index != uint64(i)+1 || !cmp.Equal(es[i].Data, Entry(es[i].Index, es[i].Term, 10).Data) || i > 0 && es[i].Term < es[i-1].Term {
+					result <- fmt.Errorf("read %d: entry %d is %+v", reads, i, es[i])
+					return
+				}
+			}
+			l.Mark()
+			l.State()
+		}
+	}()
+	for g := uint64(2); g <= generations; g++ {
+		from := g%length + 1
+		Append(t, l, hs(g, 0, 0), Entries(from, from+g%7, g, 10)...)
+	}
+	close(stop)
+	if err := <-result; err != nil {
+		t.Fatal(err)
+	}
+}
+
+func closed(t *testing.T, open Opener) {
+	l := open(t)
+	Append(t, l, hs(1, 0, 0), Entry(1, 1, 1))
+	for range 2 {
+		if err := l.Close(); err != nil {
+			t.Fatalf("close: %v", err)
+		}
+	}
+	if err := l.Append(storage.Batch{HardState: hs(1, 0, 0), TruncateAfter: 1}); !errors.Is(err, storage.ErrClosed) {
+		t.Errorf("append: %v, want ErrClosed", err)
+	}
+	if _, err := l.Entries(1, 2, 1); !errors.Is(err, storage.ErrClosed) {
+		t.Errorf("entries: %v, want ErrClosed", err)
+	}
+	l.State()
+	l.Mark()
+}
+
+func incarnation(t *testing.T, open Opener) {
+	l := open(t)
+	defer func() { l.Close() }()
+	first := l.State().Incarnation
+	if first.IsZero() {
+		t.Fatal("no incarnation")
+	}
+	Append(t, l, hs(1, 0, 0), Entry(1, 1, 1))
+	l = reopen(t, open, l)
+	if got := l.State().Incarnation; got != first {
+		t.Fatalf("incarnation %v, was %v", got, first)
+	}
+}
