@@ -122,10 +122,12 @@ type Force struct {
 	Now    bool
 }
 
-// SeqCreate makes a sequence. Zero values stand for: Min 1, Max 2^63 − 1, Step 1, Start Min, MaxRange 1,000,000.
+// SeqCreate makes a sequence. Zero values stand for: Min 1, Max 2^63 − 1, Step 1, Start Min (with a negative
+// Step: Max), MaxRange 1,000,000.
 type SeqCreate struct {
 	Min, Max, Step, Start int64
 	HasMin, HasStart      bool // Min or Start was given (0 is a value)
+	HasMax                bool // Max was given; needed only where it is 0
 	Cycle                 bool
 	Strict                bool
 	MaxRange              int64

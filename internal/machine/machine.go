@@ -2,89 +2,234 @@ package machine
 
 import (
 	"errors"
-	"io"
+	"fmt"
+	"math"
+
+	"github.com/tidwall/btree"
+
+	"github.com/coordd/coordd/pkg/idgen"
+	"github.com/coordd/coordd/pkg/locks"
 )
+
+// ErrDiverged is wrapped by Result.Err: the entry is not the one that must come now, or can't be
+// understood by this version. The node must stop.
+var ErrDiverged = errors.New("machine: entry can't be applied")
 
 // Entry is one committed entry of the log.
 type Entry struct {
 	Index, Term uint64
-	Time, Wall  int64
-	Command     bool // false: no-op or configuration
+	Time        int64 // cluster time at append, nanoseconds
+	Wall        int64 // the leader's wall clock at append, Unix nanoseconds; 0: unknown
+	Command     bool  // false: no-op or configuration
 	Data        []byte
 }
 
-// Machine is the replicated state machine.
-type Machine struct{ v View }
+// state is all that is replicated. A copy of it whose tables are copies too is a View.
+type state struct {
+	index, term uint64
+	now         int64 // cluster time
+	endedUpTo   int64 // what has a deadline up to here has ended
+	wall        int64 // wall clock of the last entry that had one; for display
+	serving     bool
+	domain      uint16
+	lastSession uint64
 
-var errSkeleton = errors.New("machine: API only")
+	sessions *btree.Map[uint64, *session]
+	tickets  *btree.BTreeG[*ticket] // by (session, seq)
+	locks    *locks.Table
+	seqs     *idgen.Table
 
-// New returns an empty machine.
-func New() *Machine { return &Machine{} }
-
-// Apply executes one entry.
-func (m *Machine) Apply(Entry) Result { return Result{Err: errSkeleton} }
-
-// NextDue returns the earliest instant at which something ends.
-func (m *Machine) NextDue() (int64, bool) { return 0, false }
-
-// Live returns a window on the live tables.
-func (m *Machine) Live() *View { return &m.v }
-
-// View returns an immutable copy.
-func (m *Machine) View() *View { return &m.v }
-
-// EncodeCommands encodes one entry's data.
-func EncodeCommands([]Command) ([]byte, error) { return nil, errSkeleton }
-
-// DecodeCommands is the reverse of EncodeCommands.
-func DecodeCommands([]byte) ([]Command, error) { return nil, errSkeleton }
-
-// View is a read-only picture of a machine.
-type View struct{}
-
-// Counts are the machine's figures.
-type Counts struct {
-	LocksHeld, LockWaiters, Sessions, Sequences uint64
-	Grants, Expirations, Timeouts, Forced       uint64
-	IDsAllocated, IDRanges, Duplicates          uint64
-	SessionsOpened, QuotaRefusals               uint64
+	totals totals
 }
 
-// Lock returns a lock that isn't free.
-func (v *View) Lock(ns, name string) (LockInfo, bool) { return LockInfo{}, false }
+// totals count what happened since the cluster's birth.
+type totals struct {
+	grants, releases, expiredHolds, expiredSessions, timeouts, forced uint64
+	idsAllocated, idRanges                                            uint64
+	duplicates, quotaRefusals, sessionsOpened                         uint64
+}
 
-// Locks lists.
-func (v *View) Locks(ns, prefix, after string, limit int) []LockInfo { return nil }
+// Machine is the replicated state machine. Call New or Restore.
+type Machine struct {
+	state
 
-// Sequence returns one sequence.
-func (v *View) Sequence(ns, name string) (SeqInfo, bool) { return SeqInfo{}, false }
+	// stamp is raised by View. A session record with an older stamp may be read by somebody else and is
+	// copied before it is changed.
+	stamp uint64
 
-// Sequences lists.
-func (v *View) Sequences(ns, prefix, after string, limit int) []SeqInfo { return nil }
+	// What follows is made from the state and never saved.
+	due        *btree.BTreeG[due] // everything that has a deadline
+	nonces     map[digest]uint64  // open's (namespace, secret, nonce) → session
+	sessionsIn map[string]int     // namespace → sessions
+	seqsIn     map[string]int     // namespace → sequences
+	live       View
 
-// Now is cluster time.
-func (v *View) Now() int64 { return 0 }
+	// The effects of the entry that is being applied.
+	events       []Event
+	waited, held []int64
 
-// Index is the last applied index.
-func (v *View) Index() uint64 { return 0 }
+	// Scratch, empty between uses.
+	grants []locks.Grant
+	mine   []*ticket
+	ending []due
+}
 
-// Serving tells whether expiry goes on.
-func (v *View) Serving() bool { return false }
+// New returns the machine of an empty log.
+func New() *Machine {
+	m := &Machine{
+		state: state{
+			sessions: btree.NewMap[uint64, *session](0),
+			tickets:  btree.NewBTreeGOptions(ticketOrder, btree.Options{NoLocks: true}),
+			locks:    locks.New(),
+			seqs:     idgen.NewTable(),
+		},
+		stamp:      1,
+		due:        btree.NewBTreeGOptions(dueOrder, btree.Options{NoLocks: true}),
+		nonces:     map[digest]uint64{},
+		sessionsIn: map[string]int{},
+		seqsIn:     map[string]int{},
+	}
+	m.live.s = &m.state
+	return m
+}
 
-// Fence is the fence counter.
-func (v *View) Fence() uint64 { return 0 }
+// Apply executes one committed entry. If Result.Err is set, nothing was changed.
+func (m *Machine) Apply(e Entry) Result {
+	if e.Index != m.index+1 {
+		return Result{Err: fmt.Errorf("%w: index %d comes after %d", ErrDiverged, e.Index, m.index)}
+	}
+	if e.Term < m.term {
+		return Result{Err: fmt.Errorf("%w: term %d comes after %d", ErrDiverged, e.Term, m.term)}
+	}
+	var cs []Command
+	var hashes []uint64
+	if e.Command {
+		var err error
+		if cs, hashes, err = decodeCommands(e.Data); err != nil {
+			return Result{Err: fmt.Errorf("%w: index %d: %w", ErrDiverged, e.Index, err)}
+		}
+	}
 
-// Domain is the cluster's ID domain.
-func (v *View) Domain() uint16 { return 0 }
+	m.events, m.waited, m.held = nil, nil, nil
+	m.index = e.Index
+	m.now = max(m.now, e.Time)
+	if e.Wall != 0 {
+		m.wall = e.Wall
+	}
+	if e.Term != m.term {
+		m.term, m.serving = e.Term, false
+	}
+	if m.serving {
+		m.endDue()
+	}
+	var replies []Reply
+	if len(cs) > 0 {
+		replies = make([]Reply, len(cs))
+		for i := range cs {
+			replies[i] = m.execute(&cs[i], hashes[i])
+		}
+	}
+	return Result{Replies: replies, Events: m.events, Waited: m.waited, Held: m.held}
+}
 
-// Counts returns the figures.
-func (v *View) Counts() Counts { return Counts{} }
+// execute carries out one command. Every kind that decodes is handled here.
+func (m *Machine) execute(c *Command, hash uint64) Reply {
+	switch c.Kind {
+	case KindInit:
+		return m.init(c.Init)
+	case KindTick:
+		return m.ok() // time has passed already
+	case KindServing:
+		return m.serve(c.Serving)
+	case KindNotServing:
+		m.serving = false
+		return m.ok()
+	case KindLockForceRelease:
+		return m.forceRelease(c)
+	case KindSessionOpen:
+		return m.open(c, hash)
+	case KindSessionKeepalive:
+		return m.keepalive(c)
+	case KindSessionResume:
+		return m.resume(c)
+	case KindSeqAlloc:
+		if c.Session == 0 {
+			return m.allocWithoutSession(c)
+		}
+		return m.request(c, hash)
+	case KindSessionClose, KindLockAcquire, KindLockCancel, KindLockRelease, KindSeqCreate, KindSeqAdvance, KindSeqDelete:
+		return m.request(c, hash)
+	}
+	return m.fail(CodeInternal, "command kind %d is decoded and not handled", c.Kind)
+}
 
-// Save writes a snapshot.
-func (v *View) Save(io.Writer) error { return errSkeleton }
+// init sets the cluster's ID domain, once.
+func (m *Machine) init(in *Init) Reply {
+	if in.Domain == 0 || in.Domain > math.MaxInt16 {
+		return m.fail(CodeBadRequest, "domain %d is not in 1 to %d", in.Domain, math.MaxInt16)
+	}
+	if m.domain == 0 {
+		m.domain = in.Domain
+	}
+	return m.ok()
+}
 
-// Hash is equal on equal states.
-func (v *View) Hash() [32]byte { return [32]byte{} }
+// serve lets expiry go on, after each session that hasn't ended got time to find the leader: its grace
+// from now on, but no more than two TTLs from its last renewal.
+func (m *Machine) serve(in *Serving) Reply {
+	if in.ElectionTimeout < 0 {
+		return m.fail(CodeBadRequest, "election timeout %d is negative", in.ElectionTimeout)
+	}
+	var late []*session
+	m.sessions.Scan(func(_ uint64, s *session) bool {
+		if m.graceDeadline(s, in.ElectionTimeout) > s.deadline {
+			late = append(late, s)
+		}
+		return true
+	})
+	for _, s := range late {
+		s = m.edit(s)
+		m.setDeadline(s, m.graceDeadline(s, in.ElectionTimeout))
+	}
+	m.serving = true
+	m.endDue()
+	return m.ok()
+}
 
-// Restore reads a snapshot.
-func Restore(io.Reader) (*Machine, error) { return nil, errSkeleton }
+func (m *Machine) graceDeadline(s *session, electionTimeout int64) int64 {
+	grace := min(s.ttl, after(after(electionTimeout, electionTimeout), s.ttl/keepalivesPerTTL))
+	return min(after(m.now, grace), after(s.renewed, 2*s.ttl))
+}
+
+// NextDue returns the earliest instant of cluster time at which something ends; false while nothing
+// does, or expiry stands still.
+func (m *Machine) NextDue() (int64, bool) {
+	if !m.serving {
+		return 0, false
+	}
+	d, ok := m.due.Min()
+	return d.at, ok
+}
+
+// ok is the reply of a command that has nothing to tell.
+func (m *Machine) ok() Reply { return Reply{Index: m.index} }
+
+// fail is the reply of a command that was refused.
+func (m *Machine) fail(code Code, format string, args ...any) Reply {
+	text := format
+	if len(args) > 0 {
+		text = fmt.Sprintf(format, args...)
+	}
+	if code == CodeQuota {
+		m.totals.quotaRefusals++
+	}
+	return Reply{Code: code, Index: m.index, Detail: &Detail{Text: text}}
+}
+
+// after returns t + d for d ≥ 0, and the end of time instead of an overflow.
+func after(t, d int64) int64 {
+	if t > math.MaxInt64-d {
+		return math.MaxInt64
+	}
+	return t + d
+}

@@ -157,9 +157,10 @@ type LockInfo struct {
 	Namespace string
 	Name      string
 	Holders   []HolderInfo // empty: free
-	Queue     []WaiterInfo
-	Delayed   bool  // every holder in the way is delayed
-	Until     int64 // end of the delay
+	Queue     []WaiterInfo // the first ones, at most MaxShownWaiters
+	Waiting   uint64       // tickets in the queue
+	Delayed   bool         // every holder in the way is delayed
+	Until     int64        // end of the delay
 }
 
 // RangeReply answers alloc: the numbers Lo, Lo + Step, …, Count of them.
@@ -213,6 +214,9 @@ type Event struct {
 type Result struct {
 	Replies []Reply
 	Events  []Event
+	// Waited has, for each grant of this entry, the nanoseconds of cluster time since its acquire; Held has, for
+	// each hold that ended, those since its grant. For metrics.
+	Waited, Held []int64
 	// Err is set when the entry can't be understood; the node must stop rather than diverge.
 	Err error
 }

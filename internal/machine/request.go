@@ -1,0 +1,151 @@
+package machine
+
+import "sort"
+
+// request carries out a command that has a seq, at most once.
+func (m *Machine) request(c *Command, hash uint64) Reply {
+	s, refused := m.authorize(c)
+	if s == nil {
+		return refused
+	}
+	if c.Seq == 0 {
+		if c.Kind == KindSessionClose { // can't be executed twice anyway
+			if m.tooLate(c) {
+				return m.deadlineExceeded()
+			}
+			return m.close(s)
+		}
+		return m.fail(CodeBadRequest, "the request has no seq")
+	}
+	s = m.edit(s)
+	m.acknowledge(s, c)
+
+	// A ticket answers before the floor is looked at: a client may have acknowledged QUEUED and ask again.
+	if t, ok := m.ticket(s.id, c.Seq); ok {
+		m.totals.duplicates++
+		if t.hash != hash {
+			return m.reused(c.Seq)
+		}
+		return m.ticketReply(t)
+	}
+	if c.Seq < s.floor {
+		m.totals.duplicates++
+		return m.fail(CodeRequestStale, "seq %d was acknowledged: the lowest outstanding one is %d", c.Seq, s.floor)
+	}
+	if old := s.replies.find(c.Seq); old != nil {
+		m.totals.duplicates++
+		if old.tombstone && c.Kind == KindLockAcquire {
+			return old.reply
+		}
+		if old.tombstone || old.hash != hash {
+			return m.reused(c.Seq)
+		}
+		return old.reply
+	}
+	if full, r := m.windowFull(s, c.Seq); full {
+		return r
+	}
+	if c.Kind == KindLockCancel {
+		// A tombstone needs a place in the window too. Without one the cancel stays outstanding, or an
+		// acquire that comes later would be granted to nobody.
+		if full, r := m.windowFull(s, c.Cancel.Ticket); full {
+			return r
+		}
+	}
+	s.highest = max(s.highest, c.Seq)
+
+	var r Reply
+	switch {
+	case m.tooLate(c):
+		r = m.deadlineExceeded()
+	case c.Kind == KindLockAcquire:
+		var ticketed bool
+		if r, ticketed = m.acquire(s, c, hash); ticketed {
+			return r // the ticket is what answers a repeat
+		}
+	case c.Kind == KindLockCancel:
+		r = m.cancel(s, c)
+	case c.Kind == KindLockRelease:
+		r = m.release(s, c)
+	case c.Kind == KindSessionClose:
+		return m.close(s)
+	default:
+		r = m.sequenceVerb(c)
+	}
+	s.replies = s.replies.with(&stored{seq: c.Seq, hash: hash, kind: c.Kind, reply: r})
+	return r
+}
+
+// windowFull refuses a seq that is too far above the floor; the refusal is not stored.
+func (m *Machine) windowFull(s *session, seq uint64) (bool, Reply) {
+	if seq < s.floor || seq-s.floor < Window {
+		return false, Reply{}
+	}
+	return true, m.fail(CodeWindowFull, "seq %d is %d or more above the lowest outstanding one, %d", seq, Window, s.floor)
+}
+
+func (m *Machine) reused(seq uint64) Reply {
+	return m.fail(CodeRequestReused, "seq %d was used for another command", seq)
+}
+
+// acknowledge takes note of what a client says to have received, and forgets what only it could ask for.
+func (m *Machine) acknowledge(s *session, c *Command) {
+	ack := c.Ack
+	if ack == 0 && c.Kind != KindSessionKeepalive && c.Kind != KindSessionResume {
+		ack = c.Seq
+	}
+	s.floor = max(s.floor, ack)
+	s.eventsSeen = max(s.eventsSeen, min(c.EventsSeen, s.eventSeq))
+	s.replies = s.replies.from(s.floor)
+	m.forgetEnded(s)
+}
+
+// stored is one reply that a repeat gets. It is never changed.
+type stored struct {
+	seq       uint64
+	hash      uint64
+	kind      Kind
+	tombstone bool // nothing was executed: the seq was cancelled before it came
+	reply     Reply
+}
+
+// replyCache are the stored replies of one session from its floor on, ordered by seq. Its methods return
+// the changed cache, and never write where an older one can see it: from moves the front, and
+// with writes behind the end, or into a new array. That holds as long as each cache is changed once.
+type replyCache []*stored
+
+// leastReplies is the capacity that a cache starts with: enough to allocate rarely, little enough for a
+// hundred thousand sessions.
+const leastReplies = 4
+
+func (rc replyCache) place(seq uint64) int {
+	if n := len(rc); n == 0 || rc[n-1].seq < seq {
+		return n // the usual case
+	}
+	return sort.Search(len(rc), func(i int) bool { return rc[i].seq >= seq })
+}
+
+func (rc replyCache) find(seq uint64) *stored {
+	if i := rc.place(seq); i < len(rc) && rc[i].seq == seq {
+		return rc[i]
+	}
+	return nil
+}
+
+// from drops what is below the floor.
+func (rc replyCache) from(floor uint64) replyCache {
+	if len(rc) == 0 || rc[0].seq >= floor {
+		return rc
+	}
+	return rc[rc.place(floor):]
+}
+
+// with adds a reply whose seq is not there yet.
+func (rc replyCache) with(st *stored) replyCache {
+	i := rc.place(st.seq)
+	if i == len(rc) && len(rc) < cap(rc) {
+		return append(rc, st)
+	}
+	next := make(replyCache, 0, max(leastReplies, 2*len(rc)))
+	return append(append(append(next, rc[:i]...), st), rc[i:]...)
+}

@@ -1,0 +1,33 @@
+// Package locks is the lock table: which lock is held by whom, under which fence, and who waits for it in
+// which order. It is a pure, deterministic state machine: no clock, no sessions of its own, no I/O.
+//
+// # What it promises
+//
+// A lock is free, or held by a set of holds, each of them live or delayed until an instant. A delayed hold
+// belongs to nobody any more and still blocks grants, until its caller removes it. One first-in-first-out
+// queue of tickets (session, seq) waits for each lock. Every change that takes a hold away hands the lock to
+// the next waiter before it returns, so that no lock is ever free while somebody waits for it; a free lock
+// without a queue leaves nothing behind. Each grant raises one global fence counter by one; no fence is ever
+// given twice, whatever happens to the lock's name.
+//
+// In this version a lock is held exclusively: a set has at most one hold.
+//
+// # What it asks of its caller
+//
+// The caller knows sessions and time. It brings the cluster time with each change, ends waits and delays
+// when they are due, and takes waiters out of their queues (Leave) when their session dies, all dead ones
+// before any hold is released, so that nothing is granted to the dead. It calls changes from one goroutine.
+//
+// # Copies
+//
+// Copy takes O(1) and may be read on any goroutine while the original goes on: the tables are
+// copy-on-write B-trees, and all records in them are immutable and replaced on change. Maps that are
+// handed in (metadata) must not be changed afterwards, and those handed out must not be changed at all.
+//
+// # Sources
+//
+// Lock service, sequencers and lock-delay: M. Burrows, "The Chubby lock service for loosely-coupled
+// distributed systems" (OSDI 2006), section 2.4. Fencing: J. Gray and D. Cheriton, "Leases" (SOSP 1989),
+// and the practice described by M. Kleppmann (2016). Queues in arrival order: P. Hunt et al.,
+// "ZooKeeper" (USENIX ATC 2010), section 2.4.
+package locks
