@@ -60,3 +60,30 @@ type Stats struct {
 	StickyRefusals   uint64
 	LeaderChanges    uint64
 }
+
+// Status returns a copy of what the core knows.
+func (c *Core) Status() Status {
+	s := Status{
+		ID: c.id, Role: c.role, Term: c.hard.Term, Vote: c.hard.Vote, Leader: c.leader,
+		Commit: c.log.commit, Applied: c.log.applied, Durable: c.log.durable, Last: c.log.last,
+		Ready: c.ready(), Recovering: c.recovering != nil, Blank: c.log.last == 0 && !c.trusted(),
+	}
+	active := c.configs.active(c.log.commit)
+	s.Active, s.ActiveIndex = active.conf.Clone(), active.index
+	if at := c.current(); at.index != active.index {
+		conf := at.conf.Clone()
+		s.Proposed, s.ProposedIndex = &conf, at.index
+	}
+	if c.role != Leader {
+		return s
+	}
+	s.Transferee = c.lead.transfer.to
+	for _, p := range c.peers {
+		s.Peers = append(s.Peers, PeerStatus{
+			ID: p.id, Match: p.pr.Match, Next: p.pr.Next, State: p.pr.State.String(),
+			InflightBytes: p.pr.Inflight.Bytes(), LastContact: p.pr.Contact,
+			Counted: p.voter && (!p.recorded.IsZero() || p.heard.IsZero()),
+		})
+	}
+	return s
+}

@@ -1,0 +1,46 @@
+package raft
+
+import "github.com/coordd/coordd/pkg/raft/quorum"
+
+// maybeCommit commits what a majority holds durably, if it ends with an entry of this term (dissertation,
+// section 3.6.2, figure 3.7; rule 2). Match indexes only grow, so an answer of an earlier round counts.
+func (c *Core) maybeCommit() {
+	matches := c.lead.scratch[:0]
+	if c.current().conf.isVoter(c.id) {
+		matches = append(matches, c.log.durable) // the leader acknowledges to itself as the others do
+	}
+	for _, p := range c.peers {
+		if p.voter {
+			matches = append(matches, p.pr.Match)
+		}
+	}
+	c.lead.scratch = matches
+	index := quorum.Reached(matches)
+	if index > c.log.commit && c.log.term(index) == c.hard.Term {
+		c.commitTo(index)
+	}
+}
+
+// commitTo raises the commit index.
+func (c *Core) commitTo(index uint64) {
+	if index <= c.log.commit {
+		return
+	}
+	if index > c.log.last {
+		broken("commit of index %d beyond the last index %d", index, c.log.last)
+	}
+	before := c.log.commit
+	c.log.commit = index
+	c.configs.forget(index)
+	if c.role != Leader {
+		return
+	}
+	c.lead.uncommittedBytes -= c.log.bytesBetween(before, index)
+	if c.lead.uncommittedBytes < 0 || index == c.log.last {
+		c.lead.uncommittedBytes = 0
+	}
+	// A leader that removed itself leads until that is committed (dissertation, section 4.2.2).
+	if at := c.current(); at.index <= index && !at.conf.isVoter(c.id) {
+		c.becomeFollower(c.hard.Term, 0)
+	}
+}

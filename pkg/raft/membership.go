@@ -1,0 +1,103 @@
+package raft
+
+import (
+	"fmt"
+	"slices"
+)
+
+// configAt is a configuration with the index of its entry; index 0 is the static configuration.
+type configAt struct {
+	index uint64
+	conf  Configuration
+}
+
+// configStack holds the configurations of the log that matter: the last committed one and those above it.
+// The last is in effect from the moment at which it was appended; a cut of the log takes away those above
+// the cut (dissertation, section 4.1).
+type configStack struct {
+	stack []configAt // ascending in index; never empty, the first may be without members
+}
+
+func (s *configStack) current() *configAt { return &s.stack[len(s.stack)-1] }
+
+// active is the last configuration at or below a commit index.
+func (s *configStack) active(commit uint64) *configAt {
+	for i := len(s.stack) - 1; i > 0; i-- {
+		if s.stack[i].index <= commit {
+			return &s.stack[i]
+		}
+	}
+	return &s.stack[0]
+}
+
+// pending reports whether the configuration in effect is not committed yet.
+func (s *configStack) pending(commit uint64) bool { return s.current().index > commit }
+
+func (s *configStack) push(index uint64, conf Configuration) {
+	s.stack = append(s.stack, configAt{index, conf})
+}
+
+// cut takes away the configurations above an index and reports whether there were any.
+func (s *configStack) cut(after uint64) bool {
+	n := len(s.stack)
+	for n > 1 && s.stack[n-1].index > after {
+		n--
+	}
+	changed := n < len(s.stack)
+	s.stack = slices.Delete(s.stack, n, len(s.stack))
+	return changed
+}
+
+// forget drops what lies below the last committed configuration.
+func (s *configStack) forget(commit uint64) {
+	n := 0
+	for n+1 < len(s.stack) && s.stack[n+1].index <= commit {
+		n++
+	}
+	s.stack = slices.Delete(s.stack, 0, n)
+}
+
+// restoreConfigs builds the stack from the static members and the log's last two configurations.
+func restoreConfigs(cfg *Config, r *Restored) (configStack, error) {
+	s := configStack{stack: []configAt{{conf: Configuration{Members: cfg.Members}}}}
+	for _, e := range []*Entry{r.ConfigPrev, r.Config} {
+		if e == nil {
+			continue
+		}
+		conf, err := DecodeConfiguration(e.Data)
+		if err != nil {
+			return s, fmt.Errorf("reading the configuration at index %d: %w", e.Index, err)
+		}
+		if e.Kind != EntryConfig || e.Index <= s.current().index || e.Index > r.Last {
+			return s, fmt.Errorf("the configuration entry at index %d is not one, or out of place", e.Index)
+		}
+		s.push(e.Index, conf)
+	}
+	return s, nil
+}
+
+// checkChange tells whether a leader may go from one configuration to the next: one voter more or less at
+// a time (dissertation, section 4.1), because only then all majorities of both intersect.
+func checkChange(from, to Configuration) error {
+	if err := to.valid(); err != nil {
+		return err
+	}
+	if to.ClusterID != from.ClusterID {
+		return fmt.Errorf("%w: the cluster ID changes", errConfiguration)
+	}
+	changed := 0
+	for _, id := range to.Voters() {
+		if !from.isVoter(id) {
+			changed++
+		}
+	}
+	for _, id := range from.Voters() {
+		if !to.isVoter(id) {
+			changed++
+		}
+	}
+	if changed > 1 {
+		return fmt.Errorf("%w: %d voters change at once", errConfiguration, changed)
+	}
+	return nil
+}

@@ -1,0 +1,154 @@
+package tracker
+
+import (
+	"fmt"
+	"time"
+)
+
+// State is how a leader sends to a peer.
+type State uint8
+
+// The states.
+const (
+	Probe State = iota
+	Replicate
+)
+
+// String returns the lower-case name of the state.
+func (s State) String() string {
+	if s == Replicate {
+		return "replicate"
+	}
+	return "probe"
+}
+
+// Progress is a leader's view of one peer.
+type Progress struct {
+	// Match is the last index that the peer acknowledged as durable and equal to the leader's.
+	Match uint64
+	// Next is the index of the first entry to be sent next.
+	Next  uint64
+	State State
+	// Waiting is true in Probe while the one append is on its way.
+	Waiting bool
+	// Inflight holds what is on its way in Replicate.
+	Inflight Inflight
+	// Session is echoed by the peer's answers: a member that left and came back has a new one.
+	Session uint64
+
+	// Contact is the instant of the last answer of this term.
+	Contact time.Duration
+	// Round is the last heartbeat round that the peer acknowledged.
+	Round uint64
+	// PromisedUntil is when the peer's stickiest promise to this leader ends, by the leader's clock.
+	PromisedUntil time.Duration
+	// Commit is the highest commit index that the peer said it knows.
+	Commit uint64
+
+	// Fetching is true while entries from FetchLo on are being read for this peer.
+	Fetching bool
+	FetchLo  uint64
+
+	// stalls counts the heartbeats answered since Match last moved while something was on its way.
+	stalls int
+}
+
+// Reset begins a leader's term: nothing is known but the end of its own log.
+func (p *Progress) Reset(last, session uint64, now time.Duration) {
+	ring := p.Inflight
+	ring.Reset()
+	*p = Progress{Next: last + 1, Session: session, Contact: now, Inflight: ring}
+}
+
+// CanSend reports whether another message of entries may leave.
+func (p *Progress) CanSend(maxInflightBytes int) bool {
+	if p.State == Probe {
+		return !p.Waiting
+	}
+	return p.Inflight.Bytes() < maxInflightBytes
+}
+
+// Room is how many bytes the next message may have; at least one entry always may.
+func (p *Progress) Room(maxInflightBytes int) int {
+	return max(maxInflightBytes-p.Inflight.Bytes(), 0)
+}
+
+// Sent notes that an append with the entries Next to last (none: last is Next − 1) left.
+func (p *Progress) Sent(last uint64, bytes int) {
+	if p.State == Probe {
+		p.Waiting = true
+		return
+	}
+	if last >= p.Next {
+		p.Next = last + 1
+		p.Inflight.Add(last, bytes)
+	}
+}
+
+// Acked notes that the peer's log is durable and equal up to index. It reports whether that is news.
+func (p *Progress) Acked(index uint64) bool {
+	news := index > p.Match
+	if news {
+		p.Match = index
+		p.stalls = 0
+	}
+	p.Next = max(p.Next, index+1)
+	p.Inflight.FreeTo(index)
+	if p.State == Probe && index >= p.Match {
+		// Only an answer at or above what matched shows where the logs agree now.
+		p.State, p.Waiting = Replicate, false
+		p.Next = p.Match + 1
+		p.Inflight.Reset()
+	}
+	return news
+}
+
+// ToProbe goes back to probing: what is on its way is taken as lost, and next is sent again.
+func (p *Progress) ToProbe(next uint64) {
+	p.State, p.Waiting, p.stalls = Probe, false, 0
+	p.Next = max(next, p.Match+1)
+	p.Inflight.Reset()
+}
+
+// Lowered notes that the peer lost what it had acknowledged: its log now agrees up to index at most.
+func (p *Progress) Lowered(index uint64) {
+	p.Match = min(p.Match, index)
+	p.ToProbe(index + 1)
+}
+
+// stallLimit is how many heartbeats may be answered without an acknowledgement before a peer is asked
+// where it stands. One is normal: heartbeats overtake appends and do not wait for the disk.
+const stallLimit = 2
+
+// HeartbeatAnswered is called for each answer to a heartbeat. It lets a probe be repeated, and reports
+// whether appends seem lost, in which case the caller sends an empty one: the peer either acknowledges
+// all or rejects it.
+func (p *Progress) HeartbeatAnswered() (seemsLost bool) {
+	if p.State == Probe {
+		p.Waiting = false
+		return false
+	}
+	if p.Match+1 == p.Next {
+		p.stalls = 0
+		return false
+	}
+	p.stalls++
+	if p.stalls < stallLimit {
+		return false
+	}
+	p.stalls = 0
+	return true
+}
+
+// Valid returns what is broken, or nil.
+func (p *Progress) Valid() error {
+	switch {
+	case p.Match >= p.Next:
+		return fmt.Errorf("match %d is not below next %d", p.Match, p.Next)
+	case p.State == Probe && p.Inflight.Len() != 0:
+		return fmt.Errorf("%d messages in flight while probing", p.Inflight.Len())
+	case p.State == Replicate && p.Waiting:
+		return fmt.Errorf("waiting for a probe while replicating")
+	}
+	return nil
+}
