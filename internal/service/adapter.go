@@ -1,0 +1,133 @@
+package service
+
+import (
+	"fmt"
+	"math"
+	"sync/atomic"
+	"time"
+
+	"github.com/coordd/coordd/internal/machine"
+	"github.com/coordd/coordd/pkg/raft"
+)
+
+const (
+	// recentEvents is how many events are remembered, so that a new leader can push those that the old one
+	// may not have pushed any more.
+	recentEvents = 1024
+	// noDue stands for "nothing ends".
+	noDue = math.MaxInt64
+)
+
+// StateMachine feeds committed entries to the replicated machine. It is the node's state machine; everything
+// but the watch methods runs on the applier goroutine.
+type StateMachine struct {
+	machine *machine.Machine
+
+	events []machine.Event // on the leader: of entries whose callers were not answered yet
+	recent []machine.Event // a ring
+	next   int             // where the ring's oldest event is
+
+	observer ApplyObserver // nil: none
+
+	due   atomic.Int64             // cluster time at which something ends next; noDue: nothing
+	watch atomic.Pointer[dueWatch] // nil while this node does not lead
+}
+
+// dueWatch wants to hear of dues earlier than armed.
+type dueWatch struct {
+	armed atomic.Int64
+	wake  chan struct{}
+}
+
+// applied is what Apply gives to the node for the proposal's callback.
+type applied struct {
+	machine.Result
+}
+
+// NewStateMachine wraps a machine, which nobody else may feed.
+func NewStateMachine(m *machine.Machine) *StateMachine {
+	sm := &StateMachine{machine: m}
+	sm.due.Store(noDue)
+	return sm
+}
+
+// ApplyObserver is told what each applied entry did, on every member alike. Its methods run on the applier
+// goroutine and must be quick. Both times are cluster time.
+type ApplyObserver interface {
+	LockWaited(d time.Duration) // a grant, and how long it had waited; 0 for one at once
+	LockHeld(d time.Duration)   // the end of a hold, and how long it had lasted
+}
+
+// SetObserver says who is told; before the node starts.
+func (sm *StateMachine) SetObserver(o ApplyObserver) { sm.observer = o }
+
+// Machine returns the machine, to be looked at on the applier goroutine (node.Inspect).
+func (sm *StateMachine) Machine() *machine.Machine { return sm.machine }
+
+// Apply implements node.StateMachine. An entry that the machine can't understand is an error: to go on would
+// be to differ from the other members.
+func (sm *StateMachine) Apply(e raft.Entry) (any, error) {
+	r := sm.machine.Apply(machine.Entry{Index: e.Index, Term: e.Term, Time: e.Time, Wall: e.Wall,
+		Command: e.Kind == raft.EntryCommand, Data: e.Data})
+	if r.Err != nil {
+		return nil, fmt.Errorf("entry %d: %w", e.Index, r.Err)
+	}
+	if len(r.Events) > 0 {
+		sm.remember(r.Events)
+	}
+	if sm.observer != nil {
+		for _, ns := range r.Waited {
+			sm.observer.LockWaited(time.Duration(ns))
+		}
+		for _, ns := range r.Held {
+			sm.observer.LockHeld(time.Duration(ns))
+		}
+	}
+	due, ok := sm.machine.NextDue()
+	if !ok {
+		due = noDue
+	}
+	sm.due.Store(due)
+	if w := sm.watch.Load(); w != nil && due < w.armed.Load() {
+		select {
+		case w.wake <- struct{}{}:
+		default:
+		}
+	}
+	return &applied{r}, nil
+}
+
+// remember keeps events for the one who answers this entry's callers, and for the next leader.
+func (sm *StateMachine) remember(es []machine.Event) {
+	if sm.watch.Load() != nil {
+		sm.events = append(sm.events, es...)
+	}
+	for _, e := range es {
+		if len(sm.recent) < recentEvents {
+			sm.recent = append(sm.recent, e)
+			continue
+		}
+		sm.recent[sm.next] = e
+		sm.next = (sm.next + 1) % recentEvents
+	}
+}
+
+// takeEvents returns the events of the entries since it was last called.
+func (sm *StateMachine) takeEvents() []machine.Event {
+	es := sm.events
+	sm.events = nil
+	return es
+}
+
+// lastEvents returns the events that are remembered and not older than since, oldest first, and forgets that
+// anybody waits for them.
+func (sm *StateMachine) lastEvents(since int64) []machine.Event {
+	sm.events = nil
+	var es []machine.Event
+	for i := range sm.recent {
+		if e := sm.recent[(sm.next+i)%len(sm.recent)]; e.At >= since {
+			es = append(es, e)
+		}
+	}
+	return es
+}

@@ -1,0 +1,122 @@
+package service
+
+import (
+	"encoding/base64"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+
+	coorddv1 "github.com/coordd/coordd/api/coordd/v1"
+	"github.com/coordd/coordd/internal/machine"
+)
+
+const (
+	defaultPage = 100
+	maxPage     = 1000
+	// maxShownWaiters bounds the queue that one answer shows; Lock.waiting has the true number.
+	maxShownWaiters = 100
+)
+
+func lockMessage(x *machine.LockInfo, now int64) *coorddv1.Lock {
+	m := &coorddv1.Lock{Name: x.Name, State: coorddv1.Lock_HELD, Waiting: uint64(len(x.Queue))}
+	switch {
+	case len(x.Holders) == 0:
+		m.State = coorddv1.Lock_FREE
+	case x.Delayed:
+		m.State = coorddv1.Lock_DELAYED
+		m.DelayedFor = durationOf(max(0, x.Until-now))
+	}
+	for i := range x.Holders {
+		m.Holders = append(m.Holders, holder(&x.Holders[i], now))
+	}
+	for i := range x.Queue[:min(len(x.Queue), maxShownWaiters)] {
+		w := &x.Queue[i]
+		m.Queue = append(m.Queue, &coorddv1.Waiter{Session: w.Session, Owner: w.Owner, Ticket: w.Ticket, Mode: coorddv1.Mode(w.Mode), Since: w.Since})
+	}
+	return m
+}
+
+func readLock(v *machine.View, q readQuery) (proto.Message, *coorddv1.Error) {
+	x, ok := v.Lock(q.ns, q.name)
+	if !ok {
+		x = machine.LockInfo{Namespace: q.ns, Name: q.name}
+	}
+	return &coorddv1.LockGetReply{Index: v.Index(), Lock: lockMessage(&x, q.now)}, nil
+}
+
+// page is a checked part of a listing.
+type page struct {
+	prefix, after string
+	size          int
+	room          int // bytes that the answer may still grow
+}
+
+func pageOf(prefix string, size uint32, token string, maxBytes int) (p page, bad *coorddv1.Error) {
+	p = page{prefix: prefix, size: int(min(size, maxPage)), room: maxBytes - 1024}
+	if p.size == 0 {
+		p.size = defaultPage
+	}
+	if token != "" {
+		after, err := base64.RawURLEncoding.DecodeString(token)
+		if err != nil || len(after) == 0 || !strings.HasPrefix(string(after), prefix) {
+			return p, badRequest("page_token is not one that this listing gave")
+		}
+		p.after = string(after)
+	}
+	return p, nil
+}
+
+// fits says whether a message still goes into the answer; the first one always does.
+func (p *page) fits(m proto.Message, first bool) bool {
+	// Written out with their field names in JSON these messages take up to seven times the bytes of protobuf.
+	p.room -= 7*proto.Size(m) + 256
+	return first || p.room >= 0
+}
+
+func pageToken(last string) string { return base64.RawURLEncoding.EncodeToString([]byte(last)) }
+
+func readLocks(v *machine.View, q readQuery) (proto.Message, *coorddv1.Error) {
+	r := q.request.(*coorddv1.LockListRequest)
+	p, bad := pageOf(r.Prefix, r.PageSize, r.PageToken, q.maxBytes)
+	if bad != nil {
+		return nil, bad
+	}
+	found := v.Locks(q.ns, p.prefix, p.after, p.size+1)
+	m := &coorddv1.LockListReply{Index: v.Index()}
+	for i := range found {
+		lock := lockMessage(&found[i], q.now)
+		if len(m.Locks) == p.size || !p.fits(lock, len(m.Locks) == 0) {
+			m.NextPageToken = pageToken(m.Locks[len(m.Locks)-1].Name)
+			break
+		}
+		m.Locks = append(m.Locks, lock)
+	}
+	return m, nil
+}
+
+func readSequence(v *machine.View, q readQuery) (proto.Message, *coorddv1.Error) {
+	x, ok := v.Sequence(q.ns, q.name)
+	if !ok {
+		return nil, refuse(coorddv1.CodeSeqNotFound, "there is no sequence %s in namespace %s", quote(q.name), q.ns)
+	}
+	return &coorddv1.SequenceReply{Index: v.Index(), Sequence: sequence(&x)}, nil
+}
+
+func readSequences(v *machine.View, q readQuery) (proto.Message, *coorddv1.Error) {
+	r := q.request.(*coorddv1.SequenceListRequest)
+	p, bad := pageOf(r.Prefix, r.PageSize, r.PageToken, q.maxBytes)
+	if bad != nil {
+		return nil, bad
+	}
+	found := v.Sequences(q.ns, p.prefix, p.after, p.size+1)
+	m := &coorddv1.SequenceListReply{Index: v.Index()}
+	for i := range found {
+		seq := sequence(&found[i])
+		if len(m.Sequences) == p.size || !p.fits(seq, len(m.Sequences) == 0) {
+			m.NextPageToken = pageToken(m.Sequences[len(m.Sequences)-1].Name)
+			break
+		}
+		m.Sequences = append(m.Sequences, seq)
+	}
+	return m, nil
+}

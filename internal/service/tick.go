@@ -1,0 +1,92 @@
+package service
+
+import (
+	"math"
+	"time"
+
+	"github.com/coordd/coordd/internal/machine"
+	"github.com/coordd/coordd/pkg/raft/node"
+)
+
+// ticker proposes a Tick when something in the machine is due and no other entry came to let it end. It alone
+// makes time pass in an idle cluster; what ends, and when, is decided at apply.
+type ticker struct {
+	r       *reign
+	due     dueWatch
+	pending chan struct{} // holds one token while a Tick is under way
+}
+
+func newTicker(r *reign) *ticker {
+	t := &ticker{r: r, pending: make(chan struct{}, 1)}
+	t.due.wake = make(chan struct{}, 1)
+	t.due.armed.Store(math.MaxInt64)
+	return t
+}
+
+func (t *ticker) watch()   { t.r.s.sm.watch.Store(&t.due) }
+func (t *ticker) unwatch() { t.r.s.sm.watch.CompareAndSwap(&t.due, nil) }
+
+func (t *ticker) kick() {
+	select {
+	case t.due.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (t *ticker) run() {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		select {
+		case <-t.r.ctx.Done():
+			return
+		case <-t.due.wake:
+		case <-timer.C:
+		}
+		// Until the instant that is armed below, an earlier due has to wake this loop: arm first, look then.
+		t.due.armed.Store(math.MaxInt64)
+		due := t.r.s.sm.due.Load()
+		now, leading := t.r.s.node.ClusterTime()
+		switch {
+		case due == noDue || !leading || !t.r.serving.Load():
+			timer.Reset(time.Hour)
+		case due > now:
+			t.due.armed.Store(due)
+			timer.Reset(time.Duration(due - now))
+			if t.r.s.sm.due.Load() < due {
+				t.kick()
+			}
+		default:
+			timer.Reset(time.Hour)
+			t.propose()
+		}
+	}
+}
+
+// propose sends one Tick; another one follows only when it is done.
+func (t *ticker) propose() {
+	select {
+	case t.pending <- struct{}{}:
+	default:
+		return
+	}
+	s := t.r.s
+	data, err := machine.EncodeCommands([]machine.Command{{Kind: machine.KindTick}})
+	if err != nil {
+		<-t.pending
+		s.cfg.Logger.Error("a tick can't be encoded", "error", err)
+		return
+	}
+	s.node.Submit(data, func(_ node.Result, err error) {
+		if err == nil {
+			s.answers.entry(nil, s.sm.takeEvents())
+		}
+		<-t.pending
+		if err != nil {
+			// Too much under way: what is under way lets time pass as well. Look again a little later.
+			time.AfterFunc(retryPause, t.kick)
+			return
+		}
+		t.kick()
+	})
+}
