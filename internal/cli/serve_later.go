@@ -1,0 +1,78 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/coordd/coordd/internal/daemon"
+)
+
+// laterFlag is a flag of the contract of which this version can do only one value. Another one is refused
+// rather than ignored: who sets it relies on it.
+type laterFlag struct {
+	name, def, usage string
+	// why is said instead of "comes with a later version", where there is more to say.
+	why string
+}
+
+var laterFlags = []laterFlag{
+	{name: "peer-transport", def: "tcp", usage: "tcp, udp or http; this version has tcp"},
+	{name: "join", usage: "announce this node to a cluster, host:port,…; this version has static --peers",
+		why: "joining a running cluster comes with a later version of coordd; give all members in --peers at the first start"},
+	{name: "metadata", usage: "the member's metadata, k=v,…; not in this version"},
+	{name: "warmup-rounds", def: "10", usage: "rounds of catching up before a joining member votes; only the default in this version"},
+	{name: "request-timeout", usage: "limit of one request between members; not in this version"},
+	{name: "failure-detector", def: "off", usage: "off or phi; this version has off"},
+	{name: "phi-threshold", def: "16", usage: "of the phi failure detector; only the default in this version"},
+	{name: "node-tls-cert", usage: "certificate for peers, NATS and HTTP; TLS is not in this version"},
+	{name: "node-tls-key", usage: "key of the certificate; TLS is not in this version"},
+	{name: "node-tls-ca", usage: "authority of the certificates; TLS is not in this version"},
+	{name: "compaction", def: "background", usage: "background, foreground or sequential; only the default in this version"},
+	{name: "tcp-linger", def: "off", usage: "linger of peer connections; only the default in this version"},
+	{name: "tcp-block-size", def: "65535", usage: "block size of peer connections; only the default in this version"},
+	{name: "peer-backlog", usage: "connections of peers that wait to be accepted; not in this version"},
+	{name: "peer-ip-ttl", def: "64", usage: "IP time to live towards peers; only the default in this version"},
+	{name: "udp-datagram-size", def: "1200", usage: "of the udp transport; only the default in this version"},
+	{name: "udp-dont-fragment", def: "true", usage: "of the udp transport; only the default in this version"},
+	{name: "udp-client-backlog", usage: "of the udp transport; not in this version"},
+	{name: "udp-local", def: "0.0.0.0:0", usage: "of the udp transport; only the default in this version"},
+	{name: "http-version", def: "auto", usage: "of the http transport; only the default in this version"},
+	{name: "http-keepalive", def: "2m", usage: "of the http transport; only the default in this version"},
+	{name: "http-connection-per-request", def: "false", usage: "of the http transport; only the default in this version"},
+	{name: "journal-memory", def: "10MiB", usage: "of the duplicate journal for messages between members; only the default in this version"},
+	{name: "journal-expiry", def: "10s", usage: "of the duplicate journal; only the default in this version"},
+	{name: "leave-on-stop", def: "false", usage: "leave the cluster at a stop; only the default in this version"},
+	{name: "console-token-file", usage: "token for reading the console's API; not in this version"},
+	{name: "console-operator-token-file", usage: "token for the console's verbs; not in this version"},
+}
+
+// addLaterFlags declares them; the values are read back from the returned map.
+func addLaterFlags(f *pflag.FlagSet) map[string]*string {
+	values := make(map[string]*string)
+	for _, l := range laterFlags {
+		values[l.name] = f.String(l.name, l.def, l.usage)
+		if l.def == "true" || l.def == "false" {
+			f.Lookup(l.name).NoOptDefVal = "true" // as a flag that is a truth value
+		}
+	}
+	return values
+}
+
+func checkLater(f *pflag.FlagSet, values map[string]*string) error {
+	for _, l := range laterFlags {
+		v := strings.TrimSpace(*values[l.name])
+		if !f.Changed(l.name) || v == l.def {
+			continue
+		}
+		switch {
+		case l.why != "":
+			return &daemon.ConfigError{Setting: l.name, Err: fmt.Errorf("%s: %s", v, l.why)}
+		case l.def != "":
+			return &daemon.ConfigError{Setting: l.name, Err: fmt.Errorf("%q: this version of coordd can only do %q", v, l.def)}
+		}
+		return daemon.NotYet(l.name, v)
+	}
+	return nil
+}

@@ -1,0 +1,207 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/spf13/cobra"
+
+	coorddv1 "github.com/coordd/coordd/api/coordd/v1"
+)
+
+func statusCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show every node: role, term, commit, applied, lag, disk, NATS",
+		Long: "Ask every node of the cluster for its status. A member of the configuration that does not answer is\n" +
+			"listed as not reachable. Exit code 5 if no node answers.",
+		Args: exactly(0),
+	}
+	c := addClientFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := c.check(); err != nil {
+			return err
+		}
+		nc, err := c.dial(cmd.Context())
+		if err != nil {
+			return err
+		}
+		defer nc.Close()
+		st, err := c.clusterStatus(cmd.Context(), nc)
+		if err != nil {
+			return err
+		}
+		if *c.format == outputText {
+			return st.print(cmd)
+		}
+		b, err := json.Marshal(st)
+		if err != nil {
+			return err
+		}
+		return writeDocument(cmd.OutOrStdout(), *c.format, b)
+	}
+	return cmd
+}
+
+// clusterStatus is what every node of a cluster says, as the contract's document.
+type clusterStatus struct {
+	Cluster  json.RawMessage   `json:"cluster"`
+	Nodes    []json.RawMessage `json:"nodes"`
+	Active   []string          `json:"active"`
+	Proposed []string          `json:"proposed"`
+
+	info  *coorddv1.ClusterInfo
+	nodes []*coorddv1.NodeStatus
+}
+
+// clusterStatus asks all nodes.
+func (c *clientFlags) clusterStatus(ctx context.Context, nc *nats.Conn) (*clusterStatus, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	var nodes []*coorddv1.NodeStatus
+	// A NATS server may be up before its node is: asked again until the time is over.
+	err := retry(ctx, func() (again bool, err error) {
+		nodes, err = collectStatus(ctx, nc, 1)
+		return errors.Is(err, nats.ErrNoResponders), err
+	})
+	if err != nil {
+		return nil, c.noAnswer(nc, err)
+	}
+	return assembleStatus(nodes)
+}
+
+// assembleStatus puts the nodes' answers together. What they disagree about is taken from the one with the
+// highest term, and of those from the leader.
+func assembleStatus(nodes []*coorddv1.NodeStatus) (*clusterStatus, error) {
+	best := slices.MaxFunc(nodes, func(a, b *coorddv1.NodeStatus) int {
+		return cmp.Or(cmp.Compare(a.GetTerm(), b.GetTerm()), cmp.Compare(leads(a), leads(b)), cmp.Compare(a.GetAppliedIndex(), b.GetAppliedIndex()))
+	})
+	st := &clusterStatus{Active: best.GetActive(), info: best.GetCluster()}
+	if st.Active == nil {
+		st.Active = []string{}
+	}
+	if st.info == nil {
+		st.info = &coorddv1.ClusterInfo{}
+	}
+	for _, name := range st.Active {
+		if !slices.ContainsFunc(nodes, func(n *coorddv1.NodeStatus) bool { return n.GetName() == name }) {
+			nodes = append(nodes, &coorddv1.NodeStatus{Name: name})
+		}
+	}
+	slices.SortFunc(nodes, func(a, b *coorddv1.NodeStatus) int { return strings.Compare(a.GetName(), b.GetName()) })
+	st.nodes = nodes
+	var err error
+	if st.Cluster, err = documentFrom(st.info); err != nil {
+		return nil, err
+	}
+	for _, n := range nodes {
+		doc, err := documentFrom(n)
+		if err != nil {
+			return nil, err
+		}
+		if doc, err = nodeDocument(doc); err != nil {
+			return nil, err
+		}
+		st.Nodes = append(st.Nodes, doc)
+	}
+	return st, nil
+}
+
+func leads(n *coorddv1.NodeStatus) int {
+	if n.GetRole() == "leader" {
+		return 1
+	}
+	return 0
+}
+
+// nodeDocument takes out of a node's answer what stands once for the whole cluster.
+func nodeDocument(doc json.RawMessage) (json.RawMessage, error) {
+	var fields []field
+	if err := decodeFields(doc, &fields); err != nil {
+		return nil, err
+	}
+	fields = slices.DeleteFunc(fields, func(f field) bool { return f.key == "cluster" || f.key == "active" || f.key == "leader" })
+	return encodeFields(fields)
+}
+
+func (st *clusterStatus) print(cmd *cobra.Command) error {
+	out := cmd.OutOrStdout()
+	fmt.Fprintf(out, "cluster %s (%s), leader %s, term %d, fence %d, domain %d\n\n", orDash(st.info.GetName()), orDash(st.info.GetId()),
+		orDash(st.info.GetLeader()), st.info.GetTerm(), st.info.GetFence(), st.info.GetDomain())
+	var rows [][]string
+	for _, n := range st.nodes {
+		if !n.GetReachable() {
+			rows = append(rows, []string{n.GetName(), "unreachable", "", "", "", "", "", "", "", "", "", ""})
+			continue
+		}
+		role := n.GetRole()
+		if n.GetRecovering() {
+			role += ",recovering"
+		}
+		nats := "connected"
+		if !n.GetNatsConnected() {
+			nats = "lost"
+		}
+		rows = append(rows, []string{n.GetName(), role, strconv.FormatInt(n.GetPid(), 10), fmt.Sprint(n.GetTerm()), fmt.Sprint(n.GetCommitIndex()),
+			fmt.Sprint(n.GetAppliedIndex()), fmt.Sprint(n.GetLag()), st.roundTrip(n.GetName()), n.GetVersion(),
+			bytesText(n.GetDbBytes()) + "/" + bytesText(n.GetDiskFreeBytes()), nats, n.GetUptime().AsDuration().Round(time.Second).String()})
+	}
+	return table(out, []string{"NAME", "ROLE", "PID", "TERM", "COMMIT", "APPLIED", "LAG", "ROUNDTRIP", "VERSION", "DB/FREE", "NATS", "UPTIME"}, rows)
+}
+
+// roundTrip is what the leader measured to a node.
+func (st *clusterStatus) roundTrip(name string) string {
+	for _, n := range st.nodes {
+		if n.GetRole() != "leader" {
+			continue
+		}
+		for _, p := range n.GetPeers() {
+			if p.GetName() == name && p.GetRoundTrip() != nil {
+				return p.GetRoundTrip().AsDuration().Round(time.Microsecond).String()
+			}
+		}
+	}
+	return ""
+}
+
+// bytesText writes a size for people.
+func bytesText(n uint64) string {
+	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
+	v, i := float64(n), 0
+	for v >= 1024 && i < len(units)-1 {
+		v /= 1024
+		i++
+	}
+	if i == 0 {
+		return fmt.Sprintf("%d%s", n, units[i])
+	}
+	return fmt.Sprintf("%.1f%s", v, units[i])
+}
+
+// devRoles asks the nodes of a development cluster for their roles; a node that does not answer has none.
+func devRoles(ctx context.Context, plan *devPlan) map[string]string {
+	roles := make(map[string]string)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	nc, err := nats.Connect(plan.natsURLs(), nats.Timeout(time.Second))
+	if err != nil {
+		return roles
+	}
+	defer nc.Close()
+	nodes, err := collectStatus(ctx, nc, len(plan.Nodes))
+	if err != nil {
+		return roles
+	}
+	for _, n := range nodes {
+		roles[n.GetName()] = n.GetRole()
+	}
+	return roles
+}
