@@ -1,0 +1,93 @@
+package client
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// clockGuard is taken off every instant that the cluster names.
+	clockGuard = 50 * time.Millisecond
+	// jumpLimit is how far wall and monotonic time may move apart between two renewals. Beyond it the machine
+	// slept, or its clock was set, and nobody knows how much time passed. Below it the larger of the two counts.
+	jumpLimit = time.Second
+)
+
+// instant is one reading of both clocks, counted from the reader's start.
+type instant struct{ mono, wall time.Duration }
+
+// systemClock returns a reader of this machine's clocks.
+func systemClock() func() instant {
+	base := time.Now()
+	wall := base.UnixNano()
+	return func() instant {
+		t := time.Now()
+		return instant{mono: t.Sub(base), wall: time.Duration(t.UnixNano() - wall)}
+	}
+}
+
+// lease is the client's knowledge of how long its session surely lives. It is lost once and for all when the
+// clock has passed its end, whoever looks first (coordination.md, "Replicated time").
+type lease struct {
+	clock func() instant
+	drift float64
+
+	lost atomic.Pointer[error]
+	mu   sync.Mutex // held to move term forward
+	term atomic.Pointer[leaseTerm]
+}
+
+// leaseTerm is what one answer of open, resume or keepalive gave.
+type leaseTerm struct {
+	sent   instant       // when the very message was sent that this is the answer to
+	budget time.Duration // how long from then on
+}
+
+// renew takes the answer to a message sent at sent: cluster time now and the session's deadline. It returns
+// false, and changes nothing, if the lease was lost before.
+func (l *lease) renew(sent instant, now, deadline int64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	next := &leaseTerm{sent: sent, budget: time.Duration(float64(deadline-now)*(1-l.drift)) - clockGuard}
+	old := l.term.Load()
+	if old == nil {
+		l.term.Store(next)
+		return l.remaining() > 0
+	}
+	if l.remaining() <= 0 {
+		return false
+	}
+	if next.sent.mono+next.budget > old.sent.mono+old.budget {
+		l.term.Store(next)
+	}
+	return true
+}
+
+// remaining returns how long the session surely lives yet; 0 for good once it was 0.
+func (l *lease) remaining() time.Duration {
+	if l.lost.Load() != nil {
+		return 0
+	}
+	t, now := l.term.Load(), l.clock()
+	mono, wall := now.mono-t.sent.mono, now.wall-t.sent.wall
+	var why error
+	if apart := wall - mono; apart > jumpLimit || apart < -jumpLimit {
+		why = fmt.Errorf("the machine slept or its clock was set (wall time moved by %v, monotonic time by %v): %w", wall, mono, ErrSessionExpired)
+	} else if left := t.budget - max(mono, wall); left > 0 {
+		return left
+	} else {
+		why = fmt.Errorf("no renewal was answered for %v: %w", max(mono, wall).Round(time.Millisecond), ErrSessionExpired)
+	}
+	l.lost.CompareAndSwap(nil, &why)
+	return 0
+}
+
+// reason returns why the lease was lost, nil while it is not.
+func (l *lease) reason() error {
+	if e := l.lost.Load(); e != nil {
+		return *e
+	}
+	return nil
+}

@@ -1,0 +1,167 @@
+package client
+
+import (
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	coorddv1 "github.com/coordd/coordd/api/coordd/v1"
+)
+
+const (
+	// waitingInterval is how often a session with waiting tickets is renewed at least: its answers are the
+	// backup for a grant whose event was lost with a leader or a NATS server.
+	waitingInterval = time.Second
+	// keepalivePatience is how long a renewal has for its answer before it is repeated: the leader joins the
+	// renewals of 100 to 250 ms.
+	keepalivePatience = 500 * time.Millisecond
+)
+
+// keepAlive renews the session until it ends.
+func (s *Session) keepAlive() {
+	timer := time.NewTimer(s.interval())
+	defer timer.Stop()
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-s.kick:
+		case <-timer.C:
+		}
+		s.renew()
+		timer.Reset(s.interval())
+	}
+}
+
+// soon asks for a renewal at once.
+func (s *Session) soon() {
+	select {
+	case s.kick <- struct{}{}:
+	default: // asked for already
+	}
+}
+
+// interval returns the time until the next renewal is due.
+func (s *Session) interval() time.Duration {
+	every := s.ttl / 3
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range s.tickets {
+		if t.state == ticketQueued {
+			return min(every, waitingInterval)
+		}
+	}
+	return every
+}
+
+// renew sends keepalives until one is answered or the session ends.
+func (s *Session) renew() {
+	if s.Err() != nil {
+		return
+	}
+	out, err := s.c.wire.do(s.ctx, &request{
+		subject: subjectOf(s.cfg.namespace, "session.keepalive", ""),
+		patient: min(keepalivePatience, s.ttl/4),
+		begin:   func() bool { return s.Err() == nil }, // what the clock says is lost is never renewed
+		body: func() ([]byte, error) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return proto.Marshal(&coorddv1.SessionKeepaliveRequest{Session: s.id, Secret: s.secret, Generation: s.generation,
+				Ack: s.window.floor, EventsSeen: s.eventsSeen, Cluster: s.c.clusterID()})
+		},
+	})
+	switch {
+	case err == nil:
+	case sessionGone(err):
+		s.end(fmt.Errorf("%w: %w", ErrSessionExpired, err), true)
+		return
+	case codeOf(err) != "":
+		// Nothing that repeating would mend. The lease runs out by itself if it stays so.
+		s.cfg.log.Warn("renew the session", "session", s.id, "error", err)
+		return
+	default:
+		return // the session or the connection ended
+	}
+	var rep coorddv1.SessionReply
+	if err := unmarshal(out.data, &rep); err != nil {
+		s.cfg.log.Warn("renew the session: the answer can't be read", "session", s.id, "error", err)
+		return
+	}
+	s.renewed(out.sent, &rep)
+}
+
+// renewed takes the answer to a keepalive that was sent at sent.
+func (s *Session) renewed(sent instant, rep *coorddv1.SessionReply) {
+	if rep.GetGeneration() != s.generation {
+		s.end(fmt.Errorf("resumed elsewhere: %w", ErrSessionExpired), true)
+		return
+	}
+	if !s.lease.renew(sent, rep.GetNow(), rep.GetDeadline()) {
+		_ = s.Err() // ends it
+		return
+	}
+	s.mu.Lock()
+	if s.err == nil {
+		s.expiry.Reset(s.lease.remaining())
+	}
+	s.mu.Unlock()
+	s.reconcile(sent, rep)
+}
+
+// reconcile brings tickets and holds up to date with the service's picture of them.
+func (s *Session) reconcile(sent instant, rep *coorddv1.SessionReply) {
+	s.mu.Lock()
+	listed := make(map[uint64]bool, len(rep.GetHolds())) // fences
+	known := make(map[uint64]bool, len(rep.GetHolds()))  // tickets
+	for _, h := range rep.GetHolds() {
+		listed[h.GetFence()] = true
+		known[h.GetTicket()] = true
+		if t := s.tickets[h.GetTicket()]; t != nil {
+			t.grantLocked(h.GetFence(), rep.GetIndex())
+		}
+	}
+	for _, w := range rep.GetWaits() {
+		known[w.GetSeq()] = true
+		t := s.tickets[w.GetSeq()]
+		if t == nil {
+			continue
+		}
+		switch w.GetState() {
+		case coorddv1.Wait_QUEUED:
+			t.queueLocked(rep.GetIndex())
+		case coorddv1.Wait_TIMED_OUT:
+			t.endLocked(localError(coorddv1.CodeWaitTimeout, ""))
+		case coorddv1.Wait_CANCELLED:
+			t.endLocked(errCancelled)
+		case coorddv1.Wait_ENDED:
+			t.endLocked(ErrLockLost)
+		}
+	}
+	// What is missing is lost only if this answer is later than what is known: by its index, or because its
+	// question was sent after that was learned.
+	var lost []*Lock
+	for fence, l := range s.holds {
+		if !listed[fence] && (l.index != 0 && rep.GetIndex() > l.index || sent.mono > l.learned) {
+			delete(s.holds, fence)
+			lost = append(lost, l)
+		}
+	}
+	var missing []*ticket
+	for seq, t := range s.tickets {
+		if t.state == ticketQueued && !known[seq] && (t.index != 0 && rep.GetIndex() > t.index || sent.mono > t.learned) {
+			missing = append(missing, t)
+		}
+	}
+	s.eventsSeen = max(s.eventsSeen, rep.GetEventSeq())
+	s.mu.Unlock()
+
+	for _, l := range lost {
+		s.cfg.log.Warn("a lock was lost", "lock", l.name, "fence", l.fence)
+		l.end(ErrLockLost)
+		s.events.put(Event{Kind: EventLost, Lock: l.name, Fence: l.fence})
+	}
+	for _, t := range missing {
+		s.askAgain(t)
+	}
+}
