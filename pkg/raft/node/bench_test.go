@@ -15,7 +15,7 @@ type nothing struct{}
 
 func (nothing) Apply(raft.Entry) (any, error) { return nil, nil }
 
-func leading(b *testing.B, n *Node) {
+func waitLeading(b *testing.B, n *Node) {
 	b.Helper()
 	events, cancel := n.Events()
 	defer cancel()
@@ -33,7 +33,7 @@ func startAlone(b *testing.B) *Node {
 	if err != nil {
 		b.Fatal(err)
 	}
-	leading(b, n)
+	waitLeading(b, n)
 	return n
 }
 

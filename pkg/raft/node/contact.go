@@ -19,16 +19,18 @@ type round struct {
 	at   time.Duration
 }
 
-func (c *contact) received(o Observer, m *raft.Message, leader raft.MemberID, now time.Duration) {
+// received reports whether a message is a sign of life of the leader.
+func (c *contact) received(o Observer, m *raft.Message, leader raft.MemberID, now time.Duration) bool {
 	switch m.Type {
 	case raft.MsgHeartbeat, raft.MsgAppend:
 		if m.From != leader {
-			return
+			return false
 		}
 		if c.leader == leader {
 			o.LeaderContact(leader, (now - c.at).Seconds())
 		}
 		c.leader, c.at = leader, now
+		return true
 	case raft.MsgHeartbeatResp:
 		for i := range c.rounds {
 			if r := &c.rounds[i]; r.peer == m.From && r.id == m.Round && r.id != 0 {
@@ -37,6 +39,7 @@ func (c *contact) received(o Observer, m *raft.Message, leader raft.MemberID, no
 			}
 		}
 	}
+	return false
 }
 
 func (c *contact) sent(ms []raft.Message, now time.Duration) {

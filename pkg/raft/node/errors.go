@@ -42,5 +42,8 @@ func (e *NotLeaderError) Unwrap() error { return raft.ErrNotLeader }
 // unwrap to ErrStopped, which would claim that they were not done.
 var errAbandoned = fmt.Errorf("the node stopped: %w", raft.ErrLeadershipLost)
 
+// errTransferring is given to proposals during a transfer: certainly not done, worth another try soon.
+var errTransferring = fmt.Errorf("%w: %w", raft.ErrBusy, raft.ErrTransferring)
+
 // errGap says that batches do not follow each other, which no core does.
 var errGap = errors.New("batches leave a gap in the log")

@@ -30,6 +30,7 @@ type loop struct {
 	contact   contact
 	watches   []func(now time.Duration) (over bool)
 	refreshed time.Duration // when Status was last published
+	stale     bool          // there was a turn since
 
 	timer   *time.Timer
 	armed   time.Duration // what the timer is set to; 0: not set
@@ -108,9 +109,6 @@ func (l *loop) feed() {
 	for i := range in.bulk {
 		l.step(&in.bulk[i])
 	}
-	for _, call := range in.calls {
-		call(now())
-	}
 	if len(in.reads) > 0 {
 		l.read(in.reads)
 	}
@@ -120,6 +118,9 @@ func (l *loop) feed() {
 	if len(in.proposals) > 0 {
 		l.propose(in.proposals)
 	}
+	for _, call := range in.calls { // a transfer comes behind the proposals that came before it
+		call(now())
+	}
 	if in.dropped > 0 {
 		l.n.cfg.Observer.Dropped(in.dropped)
 	}
@@ -127,7 +128,9 @@ func (l *loop) feed() {
 
 func (l *loop) step(m *raft.Message) {
 	now := l.n.clock.now()
-	l.contact.received(l.n.cfg.Observer, m, l.soft.Leader, now)
+	if l.contact.received(l.n.cfg.Observer, m, l.soft.Leader, now) {
+		l.n.leaderContact.Store(int64(now))
+	}
 	l.core.Step(*m, now)
 }
 
@@ -166,6 +169,8 @@ func (l *loop) propose(ps []proposal) {
 		return
 	case errors.Is(err, raft.ErrNotLeader):
 		err = l.n.notLeader()
+	case errors.Is(err, raft.ErrTransferring):
+		err = errTransferring
 	}
 	for i := range ps {
 		l.answer(ps[i].done, err)
@@ -200,7 +205,7 @@ func outcomeOf(err error) Outcome {
 	case errors.Is(err, ErrStopped):
 		return OutcomeStopped
 	}
-	return OutcomeNotLeader // ErrTransferring too: ask the next leader
+	return OutcomeNotLeader
 }
 
 // carryOut takes one Output and hands each part to whoever does it. What the node says of itself goes first: a
@@ -219,6 +224,9 @@ func (l *loop) carryOut(now time.Duration) {
 	}
 	if len(out.Apply) > 0 {
 		l.n.apply.queue.push(job{entries: out.Apply, waiting: l.matchPending(out.Apply)})
+		if out.Apply[len(out.Apply)-1].Index < out.State.Commit {
+			wake(l.n.in.ready) // there may be more to apply or to fetch: a replay must not wait for the timer
+		}
 	}
 	l.losePending(out.State)
 	for _, r := range out.Reads {
@@ -295,6 +303,9 @@ func (l *loop) setTimer(now time.Duration) {
 	}
 	if len(l.watches) > 0 || l.readiness.wanted() {
 		next = min(next, now+l.n.cfg.ElectionTimeoutMin)
+	}
+	if l.stale {
+		next = min(next, l.refreshed+statusPeriod)
 	}
 	if l.armed != 0 && l.armed <= next {
 		return

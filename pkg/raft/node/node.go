@@ -35,12 +35,13 @@ type Node struct {
 	witness witness
 	waiters sync.Pool // of *waiter
 
-	view       atomic.Pointer[view]
-	status     atomic.Pointer[Status]
-	commit     atomic.Uint64
-	last       atomic.Uint64
-	leadership *lifetime
-	consensus  *lifetime
+	view          atomic.Pointer[view]
+	status        atomic.Pointer[Status]
+	commit        atomic.Uint64
+	last          atomic.Uint64
+	leaderContact atomic.Int64 // monotonic nanoseconds of the leader's last message
+	leadership    *lifetime
+	consensus     *lifetime
 
 	ready     chan struct{}
 	readyOnce sync.Once
@@ -148,9 +149,9 @@ func newWaiter() any {
 }
 
 // Propose appends a command to the cluster's log and waits until this member applied it. Errors:
-// [NotLeaderError], raft.ErrBusy, raft.ErrTransferring, raft.ErrTooLarge and [ErrStopped] mean certainly not
-// done; raft.ErrLeadershipLost, and the context's error, mean that the outcome is unknown. The node keeps data;
-// the caller must not change it afterwards.
+// [NotLeaderError], raft.ErrBusy (also while leadership is handed over, then raft.ErrTransferring too),
+// raft.ErrTooLarge and [ErrStopped] mean certainly not done; raft.ErrLeadershipLost, and the context's error,
+// mean that the outcome is unknown. The node keeps data; the caller must not change it afterwards.
 func (n *Node) Propose(ctx context.Context, data []byte) (Result, error) {
 	if err := ctx.Err(); err != nil {
 		return Result{}, fmt.Errorf("proposing: %w", err)

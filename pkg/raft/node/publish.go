@@ -45,6 +45,8 @@ func (l *loop) publishState(out *raft.Output, now time.Duration) {
 		l.tellChanges(old)
 	} else if now-l.refreshed >= statusPeriod {
 		l.refreshStatus(now)
+	} else {
+		l.stale = true
 	}
 }
 

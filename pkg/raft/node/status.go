@@ -10,7 +10,7 @@ import (
 const statusPeriod = 20 * time.Millisecond
 
 // Status is a copy of what a node knows of itself and its cluster. Role, Term, Leader and the indexes are as of
-// the loop's last turn; Peers and the configurations are at most a heartbeat older.
+// the loop's last turn; Peers and the configurations are at most 20 ms older.
 type Status struct {
 	ID          raft.MemberID
 	Name        string
@@ -64,7 +64,7 @@ type PeerStatus struct {
 
 // refreshStatus publishes the slow parts. Nothing in what it stores is changed afterwards.
 func (l *loop) refreshStatus(now time.Duration) {
-	l.refreshed = now
+	l.refreshed, l.stale = now, false
 	core, n := l.core.Status(), l.n
 	s := &Status{
 		ID: n.cfg.ID, Name: n.cfg.Name, Incarnation: n.found.Incarnation,
@@ -73,9 +73,6 @@ func (l *loop) refreshStatus(now time.Duration) {
 		Recovering: l.soft.Recovering, Blank: l.soft.Blank, Stalled: l.disk.stalled, Transferee: core.Transferee,
 		Active: core.Active, ActiveIndex: core.ActiveIndex, Proposed: core.Proposed, ProposedIndex: core.ProposedIndex,
 		Core: l.core.Stats,
-	}
-	if l.contact.leader == l.soft.Leader && l.soft.Leader != 0 {
-		s.LeaderContact = l.contact.at // an instant; Status makes it an age
 	}
 	if m, ok := memberOf(l.config.Members, l.soft.Leader); ok {
 		s.LeaderName = m.Name
@@ -95,8 +92,8 @@ func (n *Node) Status() Status {
 	now := n.clock.now()
 	s.ClusterID = n.clusterID()
 	s.Applied, s.Commit, s.Last = n.apply.applied.Load(), n.commit.Load(), n.last.Load()
-	if s.LeaderContact > 0 {
-		s.LeaderContact = max(now-s.LeaderContact, 0)
+	if s.Leader != 0 && s.Leader != s.ID {
+		s.LeaderContact = max(now-time.Duration(n.leaderContact.Load()), 0)
 	}
 	peers := make([]PeerStatus, len(s.Peers))
 	for i, p := range s.Peers {

@@ -79,8 +79,10 @@ func (n *Node) Stop(ctx context.Context) error {
 func (n *Node) quiesce(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 2*n.cfg.ElectionTimeoutMax)
 	defer cancel()
-	if err := n.TransferLeadership(ctx, 0); err != nil && !errors.Is(err, raft.ErrNotLeader) {
-		n.cfg.Logger.Warn("stopping without a handover", "error", err)
+	if n.hasPeers() {
+		if err := n.TransferLeadership(ctx, 0); err != nil && !errors.Is(err, raft.ErrNotLeader) {
+			n.cfg.Logger.Warn("stopping without a handover", "error", err)
+		}
 	}
 	idle := make(chan struct{})
 	n.in.call(func(time.Duration) {
@@ -99,6 +101,16 @@ func (n *Node) quiesce(ctx context.Context) {
 	}
 }
 
+// hasPeers reports whether there is somebody to hand leadership to.
+func (n *Node) hasPeers() bool {
+	for _, m := range n.view.Load().config.Members {
+		if m.ID != n.cfg.ID && !m.Learner && !m.Standby {
+			return true
+		}
+	}
+	return false
+}
+
 // idle reports whether no proposal, write or committed entry is under way.
 func (l *loop) idle() bool {
 	return l.pending.len() == 0 && len(l.disk.unfinished) == 0 && l.n.apply.applied.Load() >= l.soft.Commit
@@ -109,7 +121,7 @@ func (l *loop) watch(over func(now time.Duration) bool) { l.watches = append(l.w
 
 // TransferLeadership hands leadership to a member, 0 for the one that has the most of the log, and waits until
 // it leads (dissertation, section 3.10). Errors: [NotLeaderError]; what the core refuses (raft.ErrTransferring,
-// raft.ErrNotMember); [ErrTransferFailed] when the transfer was given up or somebody else was elected;
+// raft.ErrNoTransferTarget); [ErrTransferFailed] when the transfer was given up or somebody else was elected;
 // [ErrStopped]; and the context's.
 func (n *Node) TransferLeadership(ctx context.Context, to raft.MemberID) error {
 	result := make(chan error, 1)
@@ -133,6 +145,10 @@ func (l *loop) transfer(to raft.MemberID, now time.Duration, result chan<- error
 			err = l.n.notLeader()
 		}
 		result <- fmt.Errorf("handing over leadership: %w", err)
+		return
+	}
+	if to == l.n.cfg.ID {
+		result <- nil
 		return
 	}
 	term := l.soft.Term
