@@ -5,6 +5,7 @@ import (
 	"hash"
 	"hash/fnv"
 	"runtime/debug"
+	"time"
 
 	"github.com/coordd/coordd/pkg/raft"
 )
@@ -18,6 +19,15 @@ func (h hash64) add(n uint64, s string) {
 	// A hash never returns an error.
 	h.Write(b[:])
 	h.Write([]byte(s))
+}
+
+// message puts a delivered message into the digest.
+func (h hash64) message(now time.Duration, m *raft.Message) {
+	var b [56]byte
+	for i, n := range []uint64{uint64(now), uint64(m.Type)<<32 | uint64(m.From)<<16 | uint64(m.To), m.Term, m.Index, m.LogTerm, m.Commit, uint64(len(m.Entries))} {
+		binary.BigEndian.PutUint64(b[8*i:], n)
+	}
+	h.Write(b[:])
 }
 
 // digest is what an entry is compared by.

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -63,7 +64,10 @@ func (w *world) deliver(m raft.Message) {
 		return
 	}
 	to.whenAwake(func() {
-		w.note("%d→%d %s term %d index %d/%d commit %d entries %d reject %v", m.From, m.To, m.Type, m.Term, m.Index, m.LogTerm, m.Commit, len(m.Entries), m.Reject)
+		w.hash.message(w.now, &m)
+		if w.opt.Trace != nil {
+			w.opt.Trace(fmt.Sprintf("%12v %d→%d %s term %d index %d/%d commit %d entries %d reject %v", w.now, m.From, m.To, m.Type, m.Term, m.Index, m.LogTerm, m.Commit, len(m.Entries), m.Reject))
+		}
 		m.Entries = slices.Clone(m.Entries)
 		to.core.Step(m, to.clock())
 		to.turn()

@@ -82,7 +82,7 @@ func (n *node) start() {
 	w := n.w
 	tail := len(n.disk.log)
 	if tail > 0 && w.chance(2) {
-		tail = w.rnd.IntN(tail + 1) // the rest has to be fetched
+		tail = 1 + w.rnd.IntN(tail) // the rest has to be fetched
 	}
 	last, lastTerm := n.disk.last()
 	r := raft.Restored{HardState: n.disk.hard, First: 1, Last: last, LastTerm: lastTerm, Runs: runs(n.disk.log),

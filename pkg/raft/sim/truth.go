@@ -11,10 +11,16 @@ type truth struct {
 	quorum      int
 	leaders     map[uint64]raft.MemberID // by term
 	entries     map[position]birth
-	committed   []ref // index i is at i − 1
+	committed   []commit // index i is at i − 1
 	acked       []pending
 	highestAck  uint64
 	nextCommand uint64
+}
+
+// commit is a committed entry and the term of the leader that committed it.
+type commit struct {
+	ref
+	in uint64
 }
 
 // position names an entry: the leader of a term creates at most one at an index.
@@ -63,7 +69,7 @@ func (t *truth) commitTo(w *world, n *node, from, to uint64) {
 	for i := from + 1; i <= to; i++ {
 		mine := n.log[i-1]
 		if i <= uint64(len(t.committed)) {
-			if t.committed[i-1] != mine {
+			if t.committed[i-1].ref != mine {
 				w.fail("node %d has committed %d/%d, another one %d/%d", n.id, i, mine.term, i, t.committed[i-1].term)
 			}
 			continue
@@ -77,11 +83,13 @@ func (t *truth) commitTo(w *world, n *node, from, to uint64) {
 		if durable < t.quorum {
 			w.fail("node %d has committed %d/%d, which is durable on %d of %d", n.id, i, mine.term, durable, len(w.nodes))
 		}
-		t.committed = append(t.committed, mine)
+		t.committed = append(t.committed, commit{mine, n.soft.Term})
 	}
 }
 
-// elected checks that a term has one leader, and that it has everything that is committed.
+// elected checks that a term has one leader, and that it has everything that leaders of earlier terms
+// committed (figure 3.2: leader completeness; a leader whose election took long may lack what one of a later
+// term committed meanwhile).
 func (t *truth) elected(w *world, n *node) {
 	term := n.soft.Term
 	if other, known := t.leaders[term]; known {
@@ -93,7 +101,7 @@ func (t *truth) elected(w *world, n *node) {
 	t.leaders[term] = n.id
 	w.note("node %d leads term %d", n.id, term)
 	for i, c := range t.committed {
-		if i >= len(n.log) || n.log[i] != c {
+		if c.in < term && (i >= len(n.log) || n.log[i] != c.ref) {
 			w.fail("node %d leads term %d without the committed entry %d/%d", n.id, term, i+1, c.term)
 		}
 	}
@@ -101,7 +109,7 @@ func (t *truth) elected(w *world, n *node) {
 
 // appliedOne checks that what is applied at an index is what is committed there.
 func (t *truth) appliedOne(w *world, id raft.MemberID, e raft.Entry) {
-	if e.Index > uint64(len(t.committed)) || t.committed[e.Index-1] != (ref{e.Term, digest(e)}) {
+	if e.Index > uint64(len(t.committed)) || t.committed[e.Index-1].ref != (ref{e.Term, digest(e)}) {
 		w.fail("node %d applies %d/%d, which is not what is committed there", id, e.Index, e.Term)
 	}
 }
