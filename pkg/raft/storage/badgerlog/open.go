@@ -31,7 +31,7 @@ func Open(opt Options) (*Log, error) {
 		opt:    opt,
 		logger: opt.Logger,
 		badger: &badgerLogger{log: opt.Logger},
-		space:  space{dir: dir, reserve: opt.ReserveBytes, free: freeBytes},
+		space:  space{dir: dir, reserve: opt.ReserveBytes, free: opt.free},
 		limits: limitsFor(opt.MemTableBytes),
 		both:   together,
 	}

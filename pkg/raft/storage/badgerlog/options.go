@@ -34,6 +34,8 @@ type Options struct {
 	BallastBytes int64
 	// MemTableBytes is Badger's memtable size; 0: 4 MiB. The largest entry is about 15 % of it.
 	MemTableBytes int64
+
+	free func(dir string) (int64, error) // nil: the file system's; tests fill the disk
 }
 
 const (
@@ -64,6 +66,9 @@ func (o *Options) complete() error {
 	}
 	if o.BallastBytes == 0 {
 		o.BallastBytes = 2 * o.MemTableBytes
+	}
+	if o.free == nil {
+		o.free = freeBytes
 	}
 	if o.Logger == nil {
 		o.Logger = hclog.NewNullLogger()

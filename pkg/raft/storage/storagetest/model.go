@@ -16,6 +16,10 @@ type Model struct {
 	Log       []raft.Entry
 }
 
+// Terms are the terms that have had entries. A Raft term has one leader, who makes one entry for an index, so an
+// index and a term always come with the same entry behind the same log; Draw keeps to that.
+type Terms map[uint64]bool
+
 // Append does what storage.Log.Append does with a batch that it takes.
 func (m *Model) Append(b storage.Batch) {
 	b.HardState.Commit = max(b.HardState.Commit, m.HardState.Commit)
@@ -24,10 +28,10 @@ func (m *Model) Append(b storage.Batch) {
 }
 
 // Draw draws a batch that continues the log, of the kinds that a Raft member writes.
-func (m *Model) Draw(t *rapid.T) storage.Batch {
+func (m *Model) Draw(t *rapid.T, used Terms) storage.Batch {
 	h := m.HardState
 	if rapid.IntRange(0, 3).Draw(t, "new term") == 0 {
-		h.Term += rapid.Uint64Range(1, 2).Draw(t, "terms")
+		h.Term += rapid.Uint64Range(1, 4).Draw(t, "terms") // gaps, from which entries of old terms come later
 		h.Vote = 0
 	}
 	if h.Vote == 0 {
@@ -43,20 +47,37 @@ func (m *Model) Draw(t *rapid.T) storage.Batch {
 	}
 	var es []raft.Entry
 	for i := range rapid.IntRange(0, 6).Draw(t, "entries") {
-		term = rapid.Uint64Range(min(term, h.Term), h.Term).Draw(t, "term")
-		if term == 0 {
+		var terms []uint64
+		if term > 0 {
+			terms = append(terms, term)
+		}
+		for c := term + 1; c <= h.Term; c++ {
+			if !used[c] {
+				terms = append(terms, c)
+			}
+		}
+		if len(terms) == 0 {
 			break
 		}
-		index := after + 1 + uint64(i)
-		e := Entry(index, term, rapid.SampledFrom([]int{0, 1, 40, 150, 3000}).Draw(t, "size"))
-		if rapid.IntRange(0, 9).Draw(t, "kind") == 0 {
-			e = Config(index, term, raft.ClusterID{byte(term)})
-		}
-		es = append(es, e)
+		term = rapid.SampledFrom(terms).Draw(t, "term")
+		used[term] = true
+		es = append(es, theEntry(after+1+uint64(i), term))
 	}
 	h.Commit = max(h.Commit, rapid.Uint64Range(0, after+uint64(len(es))).Draw(t, "commit"))
 	h.Commit = min(h.Commit, after+uint64(len(es)))
 	return storage.Batch{HardState: h, TruncateAfter: after, Entries: es}
+}
+
+// theEntry is the one entry of an index and a term.
+func theEntry(index, term uint64) raft.Entry {
+	switch k := (index*31 + term*17) % 10; {
+	case k == 0:
+		return Config(index, term, raft.ClusterID{byte(term)})
+	case k == 1:
+		return raft.Entry{Index: index, Term: term, Kind: raft.EntryNoOp}
+	default:
+		return Entry(index, term, []int{0, 1, 40, 150, 150, 150, 3000, 60}[k-2])
+	}
 }
 
 // State is what State has to say after a restart that lost nothing.
@@ -91,11 +112,11 @@ func (m *Model) Check(t testing.TB, l storage.Log) {
 func model(t *testing.T, open Opener) {
 	l := open(t)
 	defer func() { l.Close() }()
-	m := &Model{}
+	m, used := &Model{}, Terms{}
 	rapid.Check(t, func(rt *rapid.T) {
 		// One long life for all runs: a log that has seen much is the better test.
 		for range rapid.IntRange(1, 8).Draw(rt, "batches") {
-			b := m.Draw(rt)
+			b := m.Draw(rt, used)
 			if err := l.Append(b); err != nil {
 				rt.Fatalf("append: %v", err)
 			}

@@ -235,25 +235,26 @@ func lazyCommit(t *testing.T, open Opener) {
 func truncates(t *testing.T, open Opener) {
 	l := open(t)
 	defer func() { l.Close() }()
-	Append(t, l, hs(2, 0, 0), Entries(1, 20, 2, 30)...)
-	Append(t, l, hs(3, 0, 4), Entries(11, 12, 3, 10)...)
-	es := append(Entries(1, 10, 2, 30), Entries(11, 12, 3, 10)...)
+	es := append(Entries(1, 8, 2, 30), Entries(9, 20, 4, 30)...)
+	Append(t, l, hs(4, 0, 0), es...)
+	es = append(es[:10:10], Entries(11, 12, 5, 10)...)
+	Append(t, l, hs(5, 0, 4), es[10:]...)
 	Want(t, l, es)
 	l = reopen(t, open, l)
 	Want(t, l, es)
 	// What was behind the cut must not come back when the log grows past it.
-	Append(t, l, hs(4, 0, 4), Entries(13, 15, 4, 10)...)
-	es = append(es, Entries(13, 15, 4, 10)...)
+	es = append(es, Entries(13, 15, 6, 10)...)
+	Append(t, l, hs(6, 0, 4), es[12:]...)
 	Want(t, l, es)
 	l = reopen(t, open, l)
 	Want(t, l, es)
 	// A later leader may have entries of a lower term there (figure 7 of the Raft paper).
-	Append(t, l, hs(6, 0, 4), Entry(9, 2, 99))
-	es = append(es[:8:8], Entry(9, 2, 99))
+	es = append(es[:8:8], Entry(9, 3, 99))
+	Append(t, l, hs(7, 0, 4), es[8])
 	Want(t, l, es)
 	l = reopen(t, open, l)
 	Want(t, l, es)
-	if s := l.State(); s.LastTerm != 2 || s.Recovering != nil {
+	if s := l.State(); s.LastTerm != 3 || s.Recovering != nil {
 		t.Fatalf("state %+v", s)
 	}
 }
