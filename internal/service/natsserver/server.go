@@ -96,6 +96,13 @@ func Start(cfg Config) (*Server, error) {
 		srv.WaitForShutdown()
 		return nil, err
 	}
+	// A later change of options must name the ports that are in use now.
+	if a, ok := srv.Addr().(*net.TCPAddr); ok {
+		s.opts.Port = a.Port
+	}
+	if a := srv.ClusterAddr(); a != nil {
+		s.opts.Cluster.Port = a.Port
+	}
 	return s, nil
 }
 
