@@ -96,21 +96,28 @@ func (c *clientFlags) check() error {
 	return nil
 }
 
-// natsOptions are those of every connection that this program makes.
+// natsOptions are those of the connections that this program makes itself.
 func (c *clientFlags) natsOptions() ([]nats.Option, error) {
-	opts := []nats.Option{
+	opts, err := c.credentials()
+	if err != nil {
+		return nil, err
+	}
+	return append(opts,
 		nats.Name("coordd command line"),
 		nats.MaxReconnects(-1),
 		nats.ReconnectBufSize(-1),
-		nats.ReconnectWait(50 * time.Millisecond),
-		nats.PingInterval(5 * time.Second), nats.MaxPingsOutstanding(2),
+		nats.ReconnectWait(50*time.Millisecond),
+		nats.PingInterval(5*time.Second), nats.MaxPingsOutstanding(2),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			if errors.Is(err, nats.ErrPermissionViolation) {
 				text := err.Error()
 				c.violation.Store(&text)
 			}
-		}),
-	}
+		})), nil
+}
+
+// credentials say who we are and whom we trust.
+func (c *clientFlags) credentials() (opts []nats.Option, err error) {
 	if c.user != "" || c.password != "" {
 		opts = append(opts, nats.UserInfo(c.user, c.password))
 	}

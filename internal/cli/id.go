@@ -20,7 +20,7 @@ const defaultSequence = "default"
 
 func idCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "id", Short: "Draw unique IDs, or say what one is made of"}
-	group(cmd)
+	parentCommand(cmd)
 	cmd.AddCommand(idNextCommand(), idInspectCommand())
 	return cmd
 }

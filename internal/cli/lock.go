@@ -18,7 +18,7 @@ import (
 
 func lockCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "lock", Short: "Run a command under a lock, look at locks, release one"}
-	group(cmd)
+	parentCommand(cmd)
 	c := addClientFlags(cmd)
 	cmd.AddCommand(lockRunCommand(c), lockListCommand(c), lockGetCommand(c), lockReleaseCommand(c), guardCommand())
 	return cmd

@@ -58,11 +58,9 @@ func writeDocument(w io.Writer, format outputFormat, doc []byte) error {
 	return err
 }
 
+// blockStyle drops the style of the JSON source; a string that looks like a number is quoted all the same.
 func blockStyle(n *yaml.Node) {
-	if n.Kind == yaml.MappingNode || n.Kind == yaml.SequenceNode {
-		n.Style = 0
-	}
-	// A quoted scalar stays quoted: "41" is a string in the JSON too.
+	n.Style = 0
 	for _, c := range n.Content {
 		blockStyle(c)
 	}

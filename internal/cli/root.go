@@ -63,15 +63,15 @@ func newRoot() *cobra.Command {
 	root.PersistentFlags().String("config", "", "YAML file with the flags of the command as keys")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usagef("%w", err) })
 	root.CompletionOptions.DisableDefaultCmd = true
-	group(root)
+	parentCommand(root)
 	root.AddCommand(serveCommand(), devCommand(), lockCommand(), idCommand(), seqCommand(), statusCommand(), benchCommand(),
 		errorsCommand(), versionCommand(), completionCommand())
 	showEnv(root)
 	return root
 }
 
-// group makes a command that only has subcommands complain about an unknown one, with code 2.
-func group(cmd *cobra.Command) {
+// parentCommand makes a command that only has subcommands complain about an unknown one, with code 2.
+func parentCommand(cmd *cobra.Command) {
 	cmd.Args = cobra.ArbitraryArgs
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {

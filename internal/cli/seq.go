@@ -15,7 +15,7 @@ import (
 
 func seqCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "seq", Short: "Make, look at, advance and delete sequences"}
-	group(cmd)
+	parentCommand(cmd)
 	c := addClientFlags(cmd)
 	cmd.AddCommand(seqCreateCommand(c), seqGetCommand(c), seqListCommand(c), seqAdvanceCommand(c), seqDeleteCommand(c))
 	return cmd

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -45,6 +46,11 @@ func serveCommand() *cobra.Command {
 	f.Float64Var(&cfg.ClockDriftBound, "clock-drift-bound", 1.1, "bound on the ratio of the speeds of any two clocks")
 	f.BoolVar(&cfg.CheckQuorum, "check-quorum", true, "a leader without its majority steps down")
 	f.DurationVar(&cfg.ConnectTimeout, "connect-timeout", 0, "limit of one try to connect to a peer (default half of --election-timeout-min)")
+	f.DurationVar(&cfg.RequestTimeout, "request-timeout", 0, "how long a peer may leave a message untaken (default half of --election-timeout-min)")
+	f.Var((*offDuration)(&cfg.TCPLinger), "tcp-linger", "how long closing a peer connection waits for unsent bytes, or off")
+	f.IntVar(&cfg.TCPBlockSize, "tcp-block-size", 65535, "bytes of peer connections given to the kernel at once")
+	f.IntVar(&cfg.PeerBacklog, "peer-backlog", 0, "peers that may shake hands at a time (default the number of members)")
+	f.IntVar(&cfg.PeerIPTTL, "peer-ip-ttl", 64, "IP time to live towards peers")
 	f.DurationVar(&cfg.GracefulStopTimeout, "graceful-stop-timeout", 0, "how long open connections get at a stop (default --election-timeout-min)")
 	f.StringVar(&cfg.NATSListen, "nats-listen", "", "where the embedded NATS server takes clients (default "+daemon.DefaultNATSListen+")")
 	f.StringVar(&cfg.NATSClusterListen, "nats-cluster-listen", "", "where it takes routes of the members' servers (default the peer address with port + 2000)")
@@ -114,4 +120,29 @@ func endWithParent(fd int) error {
 		os.Exit(exitError)
 	}()
 	return nil
+}
+
+// offDuration is a duration that may also be off.
+type offDuration time.Duration
+
+func (d *offDuration) Type() string { return "duration|off" }
+
+func (d *offDuration) String() string {
+	if *d == 0 {
+		return "off"
+	}
+	return time.Duration(*d).String()
+}
+
+func (d *offDuration) Set(s string) error {
+	if s == "off" {
+		*d = 0
+		return nil
+	}
+	v, err := time.ParseDuration(s)
+	if err == nil && v <= 0 {
+		err = errors.New("must be positive, or off")
+	}
+	*d = offDuration(v)
+	return err
 }

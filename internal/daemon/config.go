@@ -37,7 +37,14 @@ type Config struct {
 	ClockDriftBound                        float64       // 1.1
 	CheckQuorum                            bool
 	ConnectTimeout                         time.Duration // default: half the minimum election timeout
+	RequestTimeout                         time.Duration // default: the same
 	GracefulStopTimeout                    time.Duration // default: the minimum election timeout
+
+	// Of the connections between peers; 0: the transport's own default.
+	TCPLinger    time.Duration // > 0: wait for unsent bytes at close
+	TCPBlockSize int           // bytes given to the kernel at once
+	PeerBacklog  int           // peers that may shake hands at a time; default: the number of members
+	PeerIPTTL    int
 
 	NATSListen        string // embedded server; "" with NATSExternal
 	NATSClusterListen string // default: host of the peer address, its port + 2000
@@ -199,6 +206,8 @@ func (c *Config) completeTiming() error {
 	orDefault(&c.HeartbeatThreshold, 0.5)
 	orDefault(&c.ClockDriftBound, 1.1)
 	orDefault(&c.ConnectTimeout, c.ElectionTimeoutMin/2)
+	orDefault(&c.RequestTimeout, max(c.ElectionTimeoutMin/2, c.ConnectTimeout))
+	orDefault(&c.PeerBacklog, max(len(c.Peers), 1))
 	orDefault(&c.GracefulStopTimeout, c.ElectionTimeoutMin)
 	switch {
 	case c.ElectionTimeoutMin < 10*time.Millisecond || c.ElectionTimeoutMin > time.Minute:
@@ -209,8 +218,18 @@ func (c *Config) completeTiming() error {
 		return bad("heartbeat-threshold", "%v is not between 0 and 1", c.HeartbeatThreshold)
 	case !(c.ClockDriftBound >= 1 && c.ClockDriftBound <= 10):
 		return bad("clock-drift-bound", "%v is not between 1 and 10", c.ClockDriftBound)
-	case c.ConnectTimeout <= 0 || c.ConnectTimeout > c.ElectionTimeoutMin:
-		return bad("connect-timeout", "%v is not between 0 and --election-timeout-min (%v)", c.ConnectTimeout, c.ElectionTimeoutMin)
+	case c.RequestTimeout <= 0 || c.RequestTimeout > c.ElectionTimeoutMin:
+		return bad("request-timeout", "%v is not between 0 and --election-timeout-min (%v)", c.RequestTimeout, c.ElectionTimeoutMin)
+	case c.ConnectTimeout <= 0 || c.ConnectTimeout > c.RequestTimeout:
+		return bad("connect-timeout", "%v is not between 0 and --request-timeout (%v)", c.ConnectTimeout, c.RequestTimeout)
+	case c.TCPLinger < 0 || c.TCPLinger > time.Minute:
+		return bad("tcp-linger", "%v is not between 0 and 1m", c.TCPLinger)
+	case c.TCPBlockSize != 0 && (c.TCPBlockSize < 512 || c.TCPBlockSize > 16<<20):
+		return bad("tcp-block-size", "%d is not between 512 and 16777216", c.TCPBlockSize)
+	case c.PeerBacklog < 1 || c.PeerBacklog > 1024:
+		return bad("peer-backlog", "%d is not between 1 and 1024", c.PeerBacklog)
+	case c.PeerIPTTL < 0 || c.PeerIPTTL > 255:
+		return bad("peer-ip-ttl", "%d is not between 1 and 255", c.PeerIPTTL)
 	case c.GracefulStopTimeout <= 0:
 		return bad("graceful-stop-timeout", "%v is not positive", c.GracefulStopTimeout)
 	}

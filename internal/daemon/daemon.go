@@ -1,0 +1,281 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"runtime"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/nats-io/nats.go"
+
+	"github.com/coordd/coordd/internal/machine"
+	"github.com/coordd/coordd/internal/service"
+	"github.com/coordd/coordd/internal/service/natsserver"
+	"github.com/coordd/coordd/pkg/metrics"
+	"github.com/coordd/coordd/pkg/raft/node"
+	"github.com/coordd/coordd/pkg/raft/storage/badgerlog"
+	"github.com/coordd/coordd/pkg/transport/tcp"
+)
+
+const (
+	// stopLimit bounds a whole orderly stop; past it the process ends as it is, which loses nothing.
+	stopLimit = 10 * time.Second
+	// dialLimit is how long a start waits for an outside NATS before it goes on without.
+	dialLimit = 5 * time.Second
+)
+
+// Daemon is one node.
+type Daemon struct {
+	cfg     Config
+	log     hclog.Logger
+	metrics *metrics.Metrics
+	started time.Time
+	fatal   chan error // the first failure of a part that has no other way to say so
+
+	// What is running, in the order of its start; nil: not yet.
+	store *badgerlog.Log
+	peers *tcp.Transport
+	node  *node.Node
+	nats  *natsserver.Server
+	conn  *nats.Conn
+	sm    *service.StateMachine
+	svc   *service.Service
+	web   *http.Server
+	webAt net.Listener
+	webOK chan struct{} // closed: the server has ended
+	state stateSource
+}
+
+// New makes a daemon from a configuration that Complete accepted. It logs to out.
+func New(cfg Config, out io.Writer) *Daemon {
+	log := hclog.New(&hclog.LoggerOptions{Name: "coordd", Level: hclog.LevelFromString(cfg.LogLevel), Output: out,
+		JSONFormat: cfg.LogFormat == "json", TimeFormat: "2006-01-02T15:04:05.000Z07:00"}).With("node", cfg.Name)
+	return &Daemon{cfg: cfg, log: log, started: time.Now(), fatal: make(chan error, 1),
+		metrics: metrics.New(metrics.Build{Version: Version, Revision: Revision(), GoVersion: runtime.Version()})}
+}
+
+// Logger returns the daemon's logger.
+func (d *Daemon) Logger() hclog.Logger { return d.log }
+
+// SetLogLevel changes how much is logged.
+func (d *Daemon) SetLogLevel(level string) error {
+	l := hclog.LevelFromString(level)
+	if l == hclog.NoLevel {
+		return bad("log-level", "%q is none of trace, debug, info, warn, error, off", level)
+	}
+	d.log.SetLevel(l)
+	d.log.Info("log level", "level", level)
+	return nil
+}
+
+// Run runs the node until ctx ends, then stops it in order and returns nil. If any part of it fails, Run
+// stops what is left and returns the cause.
+func (d *Daemon) Run(ctx context.Context) error {
+	boundMemory()
+	if err := d.start(ctx); err != nil {
+		d.stop()
+		return err
+	}
+	d.log.Info("serving", "cluster", d.cfg.Cluster, "version", Version, "pid", os.Getpid(), "data_dir", d.cfg.DataDir,
+		"peer", d.peers.Addr(), "nats", d.natsURL(), "http", d.httpURL())
+	clock := watchClock(d.metrics.ClockJumped, d.log)
+	defer clock()
+	var err error
+	select {
+	case <-ctx.Done():
+		d.handOver()
+	case <-d.node.Done():
+		err = fmt.Errorf("the node stopped: %w", d.node.Err())
+	case err = <-d.fatal:
+	}
+	if err != nil {
+		d.log.Error("stopping because of a failure", "error", err)
+	}
+	stopErr := d.stop()
+	if err == nil && stopErr != nil {
+		// What was acknowledged is durable: a stop that was not orderly costs time, not data.
+		d.log.Warn("the stop was not orderly", "error", stopErr)
+	}
+	if err == nil {
+		d.log.Info("stopped")
+	}
+	return err
+}
+
+// fail reports the failure of a background part; the first one counts.
+func (d *Daemon) fail(err error) {
+	select {
+	case d.fatal <- err:
+	default:
+	}
+}
+
+// start brings the parts up from the disk outwards. What was started is in d even if it fails.
+func (d *Daemon) start(ctx context.Context) error {
+	id := memberID(d.cfg.Cluster, d.cfg.Name)
+	var err error
+	d.store, err = badgerlog.Open(badgerlog.Options{Dir: d.cfg.DataDir, ClusterName: d.cfg.Cluster, Member: id, MemberName: d.cfg.Name,
+		Logger: d.log.Named("log"), Observer: d.metrics.Storage(), Fatal: func(err error) { d.fail(fmt.Errorf("log: %w", err)) }})
+	if err != nil {
+		return err
+	}
+	if d.webAt, err = listenOn("http-listen", d.cfg.HTTPListen); err != nil {
+		return err
+	}
+	if err := d.startNATS(ctx); err != nil {
+		return err
+	}
+	if err := d.startNode(); err != nil {
+		return err
+	}
+	if err := d.startService(); err != nil {
+		return err
+	}
+	d.startWeb()
+	return nil
+}
+
+// listenOn binds an address and names the setting if that fails.
+func listenOn(setting, addr string) (net.Listener, error) {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("--%s %s: %w", setting, addr, rootOf(err))
+	}
+	return l, nil
+}
+
+// rootOf strips what package net puts around the cause: operation and address are in our message.
+func rootOf(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		err = op.Err
+	}
+	var sys *os.SyscallError
+	if errors.As(err, &sys) {
+		return sys.Err
+	}
+	return err
+}
+
+func (d *Daemon) startNode() error {
+	listener, err := listenOn("peer-listen", d.cfg.PeerListen)
+	if err != nil {
+		return err
+	}
+	if len(d.cfg.Peers) == 0 && d.cfg.PeerAdvertise == d.cfg.PeerListen {
+		d.cfg.PeerAdvertise = listener.Addr().String() // port 0 became a real one
+	}
+	d.peers, err = tcp.New(tcp.Config{Listener: listener, Advertise: d.cfg.PeerAdvertise,
+		ConnectTimeout: d.cfg.ConnectTimeout, RequestTimeout: d.cfg.RequestTimeout, IdleTimeout: 10 * d.cfg.ElectionTimeoutMin,
+		Linger: d.cfg.TCPLinger, BlockSize: d.cfg.TCPBlockSize, Backlog: d.cfg.PeerBacklog, IPTTL: d.cfg.PeerIPTTL,
+		Observer: d.metrics.Transport(), Logger: d.log.Named("peers")})
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	d.metrics.KnowPeers("tcp", d.otherNames())
+	d.sm = service.NewStateMachine(machine.New())
+	started, err := node.Start(node.Config{
+		ID: memberID(d.cfg.Cluster, d.cfg.Name), Name: d.cfg.Name, Members: members(&d.cfg, d.cfg.PeerAdvertise), Standby: d.cfg.Standby,
+		Log: d.store, Transport: d.peers, StateMachine: d.sm,
+		ElectionTimeoutMin: d.cfg.ElectionTimeoutMin, ElectionTimeoutMax: d.cfg.ElectionTimeoutMax,
+		HeartbeatThreshold: d.cfg.HeartbeatThreshold, CheckQuorum: d.cfg.CheckQuorum, DriftBound: d.cfg.ClockDriftBound,
+		ClusterHash: clusterHash(&d.cfg), Logger: d.log.Named("raft"), Observer: d.metrics.Node()})
+	if err != nil {
+		return err
+	}
+	d.node = started
+	return nil
+}
+
+func (d *Daemon) otherNames() (names []string) {
+	for _, p := range d.cfg.Peers {
+		if p.Name != d.cfg.Name {
+			names = append(names, p.Name)
+		}
+	}
+	return names
+}
+
+func (d *Daemon) startNATS(ctx context.Context) error {
+	opts := natsserver.ConnOptions{Name: "coordd " + d.cfg.Name, Logger: d.log.Named("nats"), Observer: d.metrics.Service()}
+	var err error
+	if d.cfg.NATSExternal != "" {
+		ctx, cancel := context.WithTimeout(ctx, dialLimit)
+		defer cancel()
+		d.conn, err = natsserver.Dial(ctx, d.cfg.NATSExternal, opts)
+		return err
+	}
+	d.nats, err = natsserver.Start(natsserver.Config{Name: d.cfg.Name, ClusterName: d.cfg.Cluster, Listen: d.cfg.NATSListen,
+		RouteListen: d.cfg.NATSClusterListen, Routes: d.cfg.NATSRoutes, Logger: d.log.Named("nats")})
+	if err != nil {
+		return err
+	}
+	d.conn, err = d.nats.Connect(opts)
+	return err
+}
+
+func (d *Daemon) startService() error {
+	var err error
+	d.svc, err = service.New(service.Config{Node: d.node, StateMachine: d.sm, Conn: d.conn, Name: d.cfg.Name, ClusterName: d.cfg.Cluster,
+		ExternalNATS: d.cfg.NATSExternal != "", ElectionTimeoutMax: d.cfg.ElectionTimeoutMax, Version: Version,
+		Logger: d.log.Named("service"), Observer: d.metrics.Service(), Describe: d.describe})
+	if err != nil {
+		return err
+	}
+	d.state.daemon = d
+	d.metrics.SetSource(d.state.read)
+	return d.svc.Start()
+}
+
+// handOver gives the leadership away before anything else of an orderly stop, so that clients wait for an
+// answer and not for an election.
+func (d *Daemon) handOver() {
+	if !d.node.Status().Leading || len(d.node.Status().Active.Members) < 2 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*d.cfg.ElectionTimeoutMax)
+	defer cancel()
+	if err := d.node.TransferLeadership(ctx, 0); err != nil {
+		d.log.Warn("leadership was not handed over; the others will elect a leader", "error", err)
+	}
+}
+
+// stop takes down what runs, from the clients inwards.
+func (d *Daemon) stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopLimit)
+	defer cancel()
+	var errs []error
+	note := func(what string, err error) {
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", what, err))
+		}
+	}
+	if d.svc != nil {
+		note("service", d.svc.Stop(ctx))
+	}
+	note("http", d.stopWeb(ctx))
+	if d.conn != nil {
+		d.conn.Close()
+	}
+	if d.nats != nil {
+		note("nats", d.nats.Stop(ctx))
+	}
+	switch {
+	case d.node != nil: // closes log and transport
+		note("node", d.node.Stop(ctx))
+	default:
+		if d.peers != nil {
+			note("peers", d.peers.Close(ctx))
+		}
+		if d.store != nil {
+			note("log", d.store.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
