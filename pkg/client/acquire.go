@@ -35,36 +35,45 @@ func Meta(md map[string]string) LockOption { return func(o *lockOptions) { o.met
 // If ctx ends first the client takes its ticket back and returns ctx's error; should that not be confirmed
 // within a second the error also matches [ErrOutcomeUnknown], and the client goes on taking it back.
 func (s *Session) Lock(ctx context.Context, name string, opts ...LockOption) (*Lock, error) {
-	l, _, err := s.acquire(ctx, name, false, opts)
+	o, err := checkLock(name, false, opts)
+	if err != nil {
+		return nil, err
+	}
+	l, _, err := s.acquire(ctx, name, o)
 	return l, err
 }
 
 // TryLock takes a lock if it is free. If it is not the error is a *[LockedError].
 func (s *Session) TryLock(ctx context.Context, name string, opts ...LockOption) (*Lock, error) {
-	l, _, err := s.acquire(ctx, name, true, opts)
+	o, err := checkLock(name, true, opts)
+	if err != nil {
+		return nil, err
+	}
+	l, _, err := s.acquire(ctx, name, o)
 	return l, err
 }
 
-// acquire takes a lock. stood says whether it had a place in the queue.
-func (s *Session) acquire(ctx context.Context, name string, try bool, opts []LockOption) (l *Lock, stood bool, err error) {
-	var o lockOptions
+// checkLock reads the options of a Lock call and says what is wrong with it, before anything is sent.
+func checkLock(name string, try bool, opts []LockOption) (o lockOptions, err error) {
 	for _, f := range opts {
 		f(&o)
 	}
 	if try {
 		o.wait = new(time.Duration)
 	}
-	if err := checkName("lock", name); err != nil {
-		return nil, false, err
+	if o.wait != nil && *o.wait < 0 {
+		return o, localError(coorddv1.CodeBadRequest, "wait %v is negative", *o.wait)
 	}
+	return o, checkName("lock", name)
+}
+
+// acquire takes a lock. stood says whether it had a place in the queue.
+func (s *Session) acquire(ctx context.Context, name string, o lockOptions) (l *Lock, stood bool, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, false, fmt.Errorf("lock %q: %w", name, ended(ctx))
 	}
 	req := &coorddv1.LockAcquireRequest{Mode: coorddv1.Mode_EXCLUSIVE, Metadata: o.metadata}
 	if o.wait != nil {
-		if *o.wait < 0 {
-			return nil, false, localError(coorddv1.CodeBadRequest, "wait %v is negative", *o.wait)
-		}
 		req.Wait = durationpb.New(*o.wait)
 	}
 	t := &ticket{s: s, name: name, ctx: ctx, outer: heldUnder(ctx), queued: make(chan struct{}), settled: make(chan struct{})}

@@ -140,16 +140,18 @@ func (s *Session) reconcile(sent instant, rep *coorddv1.SessionReply) {
 	}
 	// What is missing is lost only if this answer is later than what is known: by its index, or because its
 	// question was sent after that was learned.
+	later := func(index uint64, learned time.Duration) bool {
+		return !rep.GetIncomplete() && (index != 0 && rep.GetIndex() > index || sent.mono > learned)
+	}
 	var lost []*Lock
 	for fence, l := range s.holds {
-		if !listed[fence] && (l.index != 0 && rep.GetIndex() > l.index || sent.mono > l.learned) {
-			delete(s.holds, fence)
+		if !listed[fence] && later(l.index, l.learned) {
 			lost = append(lost, l)
 		}
 	}
 	var missing []*ticket
 	for seq, t := range s.tickets {
-		if t.state == ticketQueued && !known[seq] && (t.index != 0 && rep.GetIndex() > t.index || sent.mono > t.learned) {
+		if t.state == ticketQueued && !known[seq] && later(t.index, t.learned) {
 			missing = append(missing, t)
 		}
 	}
@@ -157,9 +159,7 @@ func (s *Session) reconcile(sent instant, rep *coorddv1.SessionReply) {
 	s.mu.Unlock()
 
 	for _, l := range lost {
-		s.cfg.log.Warn("a lock was lost", "lock", l.name, "fence", l.fence)
-		l.end(ErrLockLost)
-		s.events.put(Event{Kind: EventLost, Lock: l.name, Fence: l.fence})
+		s.drop(l, ErrLockLost, "the service does not list it any more")
 	}
 	for _, t := range missing {
 		s.askAgain(t)

@@ -17,12 +17,16 @@ func (c *Client) TryLock(ctx context.Context, name string, opts ...LockOption) (
 }
 
 func (c *Client) acquire(ctx context.Context, name string, try bool, opts []LockOption) (*Lock, error) {
+	o, err := checkLock(name, try, opts)
+	if err != nil {
+		return nil, err
+	}
 	for again := false; ; again = true {
 		s, err := c.session(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("lock %q: %w", name, err)
 		}
-		l, stood, err := s.acquire(ctx, name, try, opts)
+		l, stood, err := s.acquire(ctx, name, o)
 		// A session that turned out to have ended before the call had got anything is replaced, once.
 		if errors.Is(err, ErrSessionExpired) && !stood && !again {
 			continue
