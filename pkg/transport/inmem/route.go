@@ -37,8 +37,8 @@ type lane struct {
 	route     *route
 	queue     *queue.Queue[parcel]
 	connected atomic.Bool
-	session   session // this and told are of the lane's goroutine alone
-	told      bool    // Unreachable was called for the present outage
+	told      atomic.Bool // Unreachable was called for the present failure
+	session   session     // of the lane's goroutine alone
 }
 
 // session is a connection that both sides agreed to.
@@ -66,16 +66,17 @@ func (r *route) end() { r.cancel() }
 // send queues a message.
 func (r *route) send(m raft.Message) {
 	way, _ := r.t.network.way(r.t.self, r.peer.ID)
-	size := 0
-	for i := range m.Entries {
-		size += m.Entries[i].Size()
-	}
+	size := sizeOf(&m)
 	p := parcel{message: copied(m)}
 	if way.delay > 0 {
 		p.due = time.Now().Add(way.delay)
 	}
-	if n := r.lanes[transport.ClassOf(m.Type)].queue.Push(p, size); n > 0 {
+	l := r.lanes[transport.ClassOf(m.Type)]
+	if n := l.queue.Push(p, size); n > 0 {
 		r.lose(n)
+		if l.queue == r.lanes[transport.Bulk].queue {
+			l.unreachable()
+		}
 	}
 }
 
@@ -141,6 +142,17 @@ func (l *lane) run(ctx context.Context) {
 			}
 		}
 		clear(batch)
+		if len(batch) > 0 && l.connected.Load() {
+			l.told.Store(false)
+		}
+	}
+}
+
+// unreachable tells the handler once for each failure: a core that answers with another message must not
+// turn in circles.
+func (l *lane) unreachable() {
+	if l.told.CompareAndSwap(false, true) {
+		l.route.t.outcries.Add(l.route.peer.ID)
 	}
 }
 
@@ -179,14 +191,14 @@ func (l *lane) ensure() bool {
 		r.note(raft.Incarnation{}, "no answer")
 	case target == nil:
 		r.note(raft.Incarnation{}, "nobody listens at "+r.peer.Address)
-		// Once for each outage: a core that answers with another message must not turn in circles.
-		if !l.told && (had || l.queue.Len() > 0) {
-			l.told = true
-			r.t.handler.Unreachable(r.peer.ID)
+		if had || l.queue.Len() > 0 {
+			l.unreachable()
 		}
 	default:
 		l.session = r.handshake(target, epoch)
-		l.told = l.told && l.session.target == nil
+		if l.session.target != nil {
+			l.told.Store(false)
+		}
 	}
 	l.connected.Store(l.session.target != nil)
 	return l.session.target != nil
@@ -251,8 +263,20 @@ func (l *lane) deliver(m raft.Message) bool {
 	}
 	defer l.session.target.receiving.RUnlock()
 	m.Incarnation = l.session.ours.Incarnation
+	size, sender := sizeOf(&m), transport.Peer{ID: m.From, Name: l.session.ours.Name}
+	r.t.cfg.Observer.PeerSent(r.peer.Label(), transportLabel, size)
+	l.session.target.cfg.Observer.PeerReceived(sender.Label(), transportLabel, size)
 	theirHandler.Receive(m)
 	return true
+}
+
+// sizeOf is what a message counts for in bytes.
+func sizeOf(m *raft.Message) int {
+	size := 64
+	for i := range m.Entries {
+		size += m.Entries[i].Size()
+	}
+	return size
 }
 
 // copied returns a message that shares nothing with m.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/coordd/coordd/pkg/raft"
 	"github.com/coordd/coordd/pkg/transport"
+	"github.com/coordd/coordd/pkg/transport/internal/outcry"
 )
 
 // transportLabel is the name of this transport in metrics.
@@ -50,6 +51,9 @@ type Transport struct {
 	refused map[raft.MemberID]transport.Rejection // last refusal that was logged, by caller
 	ended   bool
 	running sync.WaitGroup
+
+	outcries *outcry.Outcries
+	silence  context.CancelFunc // ends the goroutine of the outcries
 }
 
 var (
@@ -75,7 +79,7 @@ func (n *Network) New(cfg Config) *Transport {
 		cfg.Logger = hclog.NewNullLogger()
 	}
 	return &Transport{network: n, cfg: cfg, routes: map[raft.MemberID]*route{},
-		refused: map[raft.MemberID]transport.Rejection{}}
+		refused: map[raft.MemberID]transport.Rejection{}, outcries: outcry.New(), silence: func() {}}
 }
 
 // Start enters the network and begins to call on the peers.
@@ -97,6 +101,9 @@ func (t *Transport) Start(h transport.Handler) error {
 		return err
 	}
 	t.address = address
+	ctx, silence := context.WithCancel(context.Background())
+	t.silence = silence
+	t.running.Go(func() { t.outcries.Run(ctx, h.Unreachable) })
 	t.reroute()
 	return nil
 }
@@ -168,6 +175,7 @@ func (t *Transport) Stats() map[raft.MemberID]transport.PeerStats {
 func (t *Transport) Close(ctx context.Context) error {
 	t.mu.Lock()
 	t.ended = true
+	t.silence()
 	for id, r := range t.routes {
 		r.end()
 		delete(t.routes, id)

@@ -107,7 +107,11 @@ func refusalOf(err error, address string) *transport.Refusal {
 // refuse counts a refusal of ours and logs it once, until another one comes under the same key.
 func (t *Transport) refuse(key string, r *transport.Refusal) error {
 	t.cfg.Observer.PeerRejected(r.Kind)
-	if t.notices.changed(key, string(r.Kind)+" "+r.Text) {
+	news := string(r.Kind)
+	if r.Kind != transport.RejectFrame { // what exactly is wrong with garbage differs each time
+		news += " " + r.Text
+	}
+	if t.notices.changed(key, news) {
 		t.cfg.Logger.Error("peer refused", "kind", string(r.Kind), "reason", r.Text)
 	}
 	return r

@@ -182,6 +182,7 @@ func (t *Transport) unregister(in *inbound) {
 func (in *inbound) read() {
 	t := in.t
 	label := transport.Peer{ID: in.caller.Member, Name: in.caller.Name}.Label()
+	begin := time.Now()
 	patient := &patientConn{conn: in.conn, patience: t.cfg.IdleTimeout}
 	reader := wire.NewReader(bufio.NewReaderSize(patient, t.cfg.BlockSize), t.cfg.MaxFrameBytes)
 	for {
@@ -194,14 +195,18 @@ func (in *inbound) read() {
 			continue
 		}
 		var r *transport.Refusal
-		switch {
-		case errors.As(err, &r):
-			t.refuse(noticeKey(remoteHost(in.conn), in.caller.Member, r.Kind), r)
-		case wire.Broken(err):
-			t.refuse(noticeKey(remoteHost(in.conn), in.caller.Member, transport.RejectFrame), refusalOf(err, label))
-		default:
-			t.cfg.Logger.Debug("connection of peer ended", "peer", label, "class", in.class.String(), "error", closedBy(err))
+		if !errors.As(err, &r) && wire.Broken(err) {
+			r = refusalOf(err, label)
 		}
+		if r == nil {
+			t.cfg.Logger.Debug("connection of peer ended", "peer", label, "class", in.class.String(), "error", closedBy(err))
+			return
+		}
+		key := "stream " + in.caller.Member.String()
+		if time.Since(begin) >= time.Minute {
+			t.notices.forget(key) // it went well for a while: this is another fault
+		}
+		t.refuse(key+" "+string(r.Kind), r)
 		return
 	}
 }

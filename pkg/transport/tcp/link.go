@@ -93,7 +93,7 @@ func (l *link) push(m *raft.Message, size int) {
 // unreachable tells the handler once for each failure.
 func (l *link) unreachable() {
 	if l.told.CompareAndSwap(false, true) {
-		l.route.t.outcries.add(l.route.peer.Load().ID)
+		l.route.t.outcries.Add(l.route.peer.Load().ID)
 	}
 }
 

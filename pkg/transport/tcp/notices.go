@@ -1,7 +1,6 @@
 package tcp
 
 import (
-	"context"
 	"strings"
 	"sync"
 
@@ -47,45 +46,4 @@ func (n *notices) forget(prefix string) {
 // noticeKey is the key for what callers from a host do; member is 0 unless it is a known one.
 func noticeKey(host string, member raft.MemberID, kind transport.Rejection) string {
 	return "caller " + host + " " + member.String() + " " + string(kind)
-}
-
-// outcries calls Handler.Unreachable on a goroutine of its own, because the failure may be found within
-// Send, where the caller holds who knows what.
-type outcries struct {
-	wake chan struct{}
-	mu   sync.Mutex
-	who  map[raft.MemberID]bool
-}
-
-func newOutcries() *outcries {
-	return &outcries{wake: make(chan struct{}, 1), who: map[raft.MemberID]bool{}}
-}
-
-// add has the handler told of a member.
-func (o *outcries) add(id raft.MemberID) {
-	o.mu.Lock()
-	o.who[id] = true
-	o.mu.Unlock()
-	select {
-	case o.wake <- struct{}{}:
-	default:
-	}
-}
-
-// run tells the handler until the context ends.
-func (o *outcries) run(ctx context.Context, h transport.Handler) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-o.wake:
-		}
-		o.mu.Lock()
-		who := o.who
-		o.who = map[raft.MemberID]bool{}
-		o.mu.Unlock()
-		for id := range who {
-			h.Unreachable(id)
-		}
-	}
 }

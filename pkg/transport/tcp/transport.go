@@ -11,6 +11,7 @@ import (
 
 	"github.com/coordd/coordd/pkg/raft"
 	"github.com/coordd/coordd/pkg/transport"
+	"github.com/coordd/coordd/pkg/transport/internal/outcry"
 )
 
 // ErrClosed is returned by Start after Close.
@@ -40,7 +41,7 @@ type Transport struct {
 
 	pending   *pending
 	notices   *notices
-	outcries  *outcries
+	outcries  *outcry.Outcries
 	closeOnce sync.Once
 }
 
@@ -55,7 +56,7 @@ func New(cfg Config) (*Transport, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Transport{cfg: cfg, started: time.Now(), inbound: map[inboundKey]*inbound{}, notices: newNotices(), outcries: newOutcries()}
+	t := &Transport{cfg: cfg, started: time.Now(), inbound: map[inboundKey]*inbound{}, notices: newNotices(), outcries: outcry.New()}
 	t.pending = newPending(4*cfg.Backlog, 2*cfg.Backlog, func() { cfg.Observer.PeerRejected(transport.RejectTimeout) })
 	t.hard, t.hardEnd = context.WithCancel(context.Background())
 	t.soft, t.softEnd = context.WithCancel(t.hard)
@@ -83,7 +84,7 @@ func (t *Transport) Start(h transport.Handler) error {
 		}
 	}
 	t.handler, t.self, t.listener = h, self, listener
-	t.running.Go(func() { t.outcries.run(t.hard, h) })
+	t.running.Go(func() { t.outcries.Run(t.hard, h.Unreachable) })
 	t.running.Go(func() { t.acceptAll(listener) })
 	t.reroute()
 	return nil
