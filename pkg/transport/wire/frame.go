@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
@@ -72,13 +71,7 @@ type Frame struct {
 func (f Frame) Bytes() int { return HeaderBytes + 1 + len(f.Body) }
 
 // Message decodes the body of a KindMessage. The message shares no memory with the reader.
-func (f Frame) Message() (raft.Message, error) {
-	body := f.Body
-	if !f.Owned && len(body) > 1 && raft.MessageType(body[1]) == raft.MsgAppend {
-		body = bytes.Clone(body)
-	}
-	return DecodeMessage(body)
-}
+func (f Frame) Message() (raft.Message, error) { return decodeMessage(f.Body, f.Owned) }
 
 // Reader reads frames from a stream. It is for one goroutine.
 type Reader struct {

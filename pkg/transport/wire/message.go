@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"time"
@@ -64,7 +65,10 @@ func AppendMessage(dst []byte, m *raft.Message) []byte {
 
 // DecodeMessage reads a message's body. The data of its entries are parts of b, which must not be
 // changed afterwards.
-func DecodeMessage(b []byte) (raft.Message, error) {
+func DecodeMessage(b []byte) (raft.Message, error) { return decodeMessage(b, true) }
+
+// decodeMessage reads a message's body; unless b is owned, the entries are given a copy of their part.
+func decodeMessage(b []byte, owned bool) (raft.Message, error) {
 	c := cursor{rest: b}
 	if v := c.byte(); v != messageVersion {
 		return raft.Message{}, fmt.Errorf("%w: message of layout %d", ErrMalformed, v)
@@ -91,6 +95,9 @@ func DecodeMessage(b []byte) (raft.Message, error) {
 	}
 	if count > 0 {
 		m.Entries = make([]raft.Entry, count)
+		if !owned {
+			c.rest = bytes.Clone(c.rest)
+		}
 		decodeEntries(&c, &m)
 	}
 	if c.bad || len(c.rest) != 0 {
