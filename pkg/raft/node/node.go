@@ -50,7 +50,7 @@ type Node struct {
 	halted   chan struct{} // closed: everything ends
 	cause    error         // why; set before halted is closed
 	done     chan struct{} // closed: everything has ended
-	stopping sync.Once
+	stopping atomic.Bool
 }
 
 // view is what the loop last knew, for any goroutine.

@@ -53,13 +53,13 @@ func (n *Node) halt(cause error) {
 // (both for at most 2 × ElectionTimeoutMax), and then closes the transport and the log. When the context ends
 // first, Stop hurries: it hands nothing over any more and returns the context's error if a disk or a state
 // machine still holds the node; Done tells when it has ended. A node that had failed returns its cause. Stop may
-// be called more than once.
+// be called more than once; the first call's context counts for the handover.
 func (n *Node) Stop(ctx context.Context) error {
-	n.stopping.Do(func() {
+	if n.stopping.CompareAndSwap(false, true) { // another caller waits for this one's work
 		n.in.refuse()
 		n.quiesce(ctx)
 		n.halt(ErrStopped)
-	})
+	}
 	select {
 	case <-n.done:
 	default:
