@@ -1,0 +1,222 @@
+package machine
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
+
+// anyCommand draws a command of any kind with any values.
+func anyCommand(t *rapid.T) Command {
+	kinds := []Kind{KindInit, KindTick, KindServing, KindNotServing, KindSessionOpen, KindSessionKeepalive, KindSessionResume, KindSessionClose,
+		KindLockAcquire, KindLockCancel, KindLockRelease, KindLockForceRelease, KindSeqCreate, KindSeqAlloc, KindSeqAdvance, KindSeqDelete}
+	i64, u64, text := rapid.Int64(), rapid.Uint64(), rapid.String()
+	meta := func() map[string]string {
+		m := rapid.MapOfN(text, text, 0, 4).Draw(t, "metadata")
+		if len(m) == 0 {
+			return nil
+		}
+		return m
+	}
+	nonce := func() []byte {
+		b := rapid.SliceOfN(rapid.Byte(), 0, 70).Draw(t, "nonce")
+		if len(b) == 0 {
+			return nil
+		}
+		return b
+	}
+	c := Command{Kind: rapid.SampledFrom(kinds).Draw(t, "kind"), Namespace: text.Draw(t, "ns"), Name: text.Draw(t, "name")}
+	if rapid.Bool().Draw(t, "envelope") {
+		c.Session, c.Generation, c.Seq, c.Ack = u64.Draw(t, "session"), u64.Draw(t, "generation"), u64.Draw(t, "seq"), u64.Draw(t, "ack")
+		c.NotAfter, c.EventsSeen = i64.Draw(t, "notAfter"), u64.Draw(t, "eventsSeen")
+	}
+	if rapid.Bool().Draw(t, "secret") {
+		c.Secret = secretOf(text.Draw(t, "secretText"))
+	}
+	yes := rapid.Bool()
+	switch c.Kind {
+	case KindInit:
+		c.Init = &Init{Domain: rapid.Uint16().Draw(t, "domain")}
+	case KindServing:
+		c.Serving = &Serving{ElectionTimeout: i64.Draw(t, "timeout")}
+	case KindSessionOpen:
+		c.Open = &Open{TTL: i64.Draw(t, "ttl"), Owner: text.Draw(t, "owner"), Metadata: meta(), Nonce: nonce()}
+	case KindSessionResume:
+		c.Resume = &Resume{Nonce: nonce()}
+	case KindLockAcquire:
+		c.Acquire = &Acquire{Mode: Mode(rapid.Byte().Draw(t, "mode")), Wait: i64.Draw(t, "wait"), Metadata: meta()}
+	case KindLockCancel:
+		c.Cancel = &Cancel{Ticket: u64.Draw(t, "ticket")}
+	case KindLockRelease:
+		c.Release = &Release{Fence: u64.Draw(t, "fence")}
+	case KindLockForceRelease:
+		c.Force = &Force{Fence: u64.Draw(t, "fence"), Reason: text.Draw(t, "reason"), Now: yes.Draw(t, "now")}
+	case KindSeqCreate:
+		c.Create = &SeqCreate{Min: i64.Draw(t, "min"), Max: i64.Draw(t, "max"), Step: i64.Draw(t, "step"), Start: i64.Draw(t, "start"),
+			HasMin: yes.Draw(t, "hasMin"), HasMax: yes.Draw(t, "hasMax"), HasStart: yes.Draw(t, "hasStart"), Cycle: yes.Draw(t, "cycle"),
+			Strict: yes.Draw(t, "strict"), MaxRange: i64.Draw(t, "maxRange")}
+	case KindSeqAlloc:
+		c.Alloc = &SeqAlloc{Count: i64.Draw(t, "count"), MinCount: i64.Draw(t, "min")}
+	case KindSeqAdvance:
+		c.Advance = &SeqAdvance{To: i64.Draw(t, "to")}
+	}
+	return c
+}
+
+func TestCommandsRoundTrip(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(1, 5).Draw(t, "n")
+		cs := make([]Command, n)
+		for i := range cs {
+			cs[i] = anyCommand(t)
+		}
+		data, err := EncodeCommands(cs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, hashes, err := decodeCommands(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(cs, got); diff != "" {
+			t.Fatal(diff)
+		}
+		// The hash is that of the command alone.
+		for i := range cs {
+			cs[i].Session, cs[i].Generation, cs[i].Seq, cs[i].Ack, cs[i].NotAfter, cs[i].EventsSeen, cs[i].Secret = 1, 2, 3, 4, 5, 6, secretOf("q")
+		}
+		data, _ = EncodeCommands(cs)
+		_, others, _ := decodeCommands(data)
+		if diff := cmp.Diff(hashes, others); diff != "" {
+			t.Fatal(diff)
+		}
+	})
+}
+
+func TestCommandHashTellsCommandsApart(t *testing.T) {
+	t.Parallel()
+	cs := []Command{acquireCommand("x", 0), acquireCommand("x", 1), acquireCommand("y", 0), releaseCommand("x", 1), cancelCommand("x", 1),
+		{Kind: KindLockAcquire, Namespace: "n", Name: "x", Acquire: &Acquire{Mode: Exclusive}},
+		{Kind: KindLockAcquire, Name: "x", Acquire: &Acquire{Mode: Exclusive, Metadata: map[string]string{"a": "b"}}},
+		{Kind: KindSeqDelete, Name: "x"}, {Kind: KindSessionClose, Name: "x"}}
+	data, err := EncodeCommands(cs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, hashes, _ := decodeCommands(data)
+	seen := map[uint64]int{}
+	for i, h := range hashes {
+		if j, dup := seen[h]; dup {
+			t.Errorf("commands %d and %d have one hash", i, j)
+		}
+		seen[h] = i
+	}
+}
+
+func TestEncodeRefusesWrongBodies(t *testing.T) {
+	t.Parallel()
+	for name, cs := range map[string][]Command{
+		"nothing":      nil,
+		"no body":      {{Kind: KindLockAcquire}},
+		"another body": {{Kind: KindLockAcquire, Release: &Release{}}},
+		"two bodies":   {{Kind: KindLockAcquire, Acquire: &Acquire{}, Release: &Release{}}},
+		"needless":     {{Kind: KindTick, Release: &Release{}}},
+		"unknown kind": {{Kind: 99}},
+	} {
+		if _, err := EncodeCommands(cs); !errors.Is(err, ErrEncode) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestDecodeRefusesEverythingButTheOneEncoding(t *testing.T) {
+	t.Parallel()
+	good, err := EncodeCommands([]Command{{Kind: KindSessionOpen, Namespace: "n", Open: &Open{TTL: 5, Metadata: map[string]string{"a": "1", "b": "2"}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range good {
+		if _, err := DecodeCommands(good[:i]); err == nil {
+			t.Errorf("cut at %d is accepted", i)
+		}
+	}
+	swapped := bytes.Replace(good, []byte("\x01a\x011\x01b\x012"), []byte("\x01b\x012\x01a\x011"), 1)
+	twice := bytes.Replace(good, []byte("\x01a\x011\x01b\x012"), []byte("\x01a\x011\x01a\x012"), 1)
+	for name, data := range map[string][]byte{
+		"trailing byte":   append(append([]byte{}, good...), 0),
+		"no commands":     {CommandVersion, 0},
+		"too many":        {CommandVersion, 200, 1, 2, 0, 0, 0},
+		"long varint":     {CommandVersion, 0x81, 0, 2, 0, 0, 0},
+		"unknown flags":   {CommandVersion, 1, byte(KindTick), 4, 0, 0},
+		"empty envelope":  {CommandVersion, 1, byte(KindTick), flagEnvelope, 0, 0, 0, 0, 0, 0, 0, 0},
+		"empty secret":    append(append([]byte{CommandVersion, 1, byte(KindTick), flagSecret}, make([]byte, 16)...), 0, 0),
+		"truth value 2":   {CommandVersion, 1, byte(KindLockForceRelease), 0, 0, 0, 1, 0, 2},
+		"large domain":    {CommandVersion, 1, byte(KindInit), 0, 0, 0, 0x80, 0x80, 4},
+		"unsorted map":    swapped,
+		"a key twice":     twice,
+		"another version": append([]byte{CommandVersion + 1}, good[1:]...),
+		"unknown kind":    {CommandVersion, 1, 250, 0, 0, 0},
+	} {
+		if _, err := DecodeCommands(data); err == nil {
+			t.Errorf("%s is accepted", name)
+		}
+	}
+}
+
+// The log holds commands for years: their bytes must never change.
+func TestCommandsHaveTheBytesThatTheyAlwaysHad(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		cs   []Command
+		want string
+	}{
+		{[]Command{{Kind: KindTick}}, "\x01\x01\x02\x00\x00\x00"},
+		{[]Command{{Kind: KindLockAcquire, Namespace: "ns", Name: "x", Session: 5, Generation: 1, Seq: 300, Ack: 299, EventsSeen: 2, NotAfter: 10,
+			Secret: SecretHash{1, 15: 2}, Acquire: &Acquire{Mode: Exclusive, Wait: -1, Metadata: map[string]string{"k": "v"}}}},
+			"\x01\x01\x14\x03\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x05\x01\xac\x02\xab\x02\x02\x14\x02ns\x01x\x01\x01\x01\x01k\x01v"},
+		{[]Command{{Kind: KindSeqCreate, Name: "s", Create: &SeqCreate{Min: -1, Max: 9, Step: 2, Start: 3, HasMin: true, Strict: true, MaxRange: 64}},
+			{Kind: KindSeqDelete, Name: "s"}},
+			"\x01\x02\x1e\x00\x00\x01s\x01\x12\x04\x06\x01\x00\x00\x00\x01\x80\x01!\x00\x00\x01s"},
+	} {
+		got, err := EncodeCommands(c.cs)
+		if err != nil || string(got) != c.want {
+			t.Errorf("%q, want %q (%v)", got, c.want, err)
+		}
+	}
+}
+
+func FuzzDecodeCommands(f *testing.F) {
+	for seed := range uint64(20) {
+		w := newWorkload(New(), randomPick(seed))
+		for range 10 {
+			if e := w.entry(); e.Command {
+				f.Add(e.Data)
+			}
+		}
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		cs, err := DecodeCommands(data)
+		if err != nil {
+			return
+		}
+		again, err := EncodeCommands(cs)
+		if err != nil || !bytes.Equal(again, data) {
+			t.Fatalf("%x was decoded and encoded to %x (%v)", data, again, err)
+		}
+		// Whatever can be decoded can be applied.
+		m := New()
+		m.Apply(Entry{Index: 1, Term: 1})
+		for i := range uint64(2) {
+			if res := m.Apply(Entry{Index: 2 + i, Term: 1, Time: int64(i), Command: true, Data: data}); res.Err != nil || len(res.Replies) != len(cs) {
+				t.Fatalf("%d replies for %d commands (%v)", len(res.Replies), len(cs), res.Err)
+			}
+			if err := m.check(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
