@@ -43,6 +43,7 @@ type Rig struct {
 	mu       sync.Mutex
 	script   func(Message) Fate
 	seen     []Message
+	stopped  bool
 	commands *nats.Subscription
 }
 
@@ -154,6 +155,9 @@ func (r *Rig) Silence() error {
 func (r *Rig) Stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
+	r.mu.Lock()
+	r.stopped = true
+	r.mu.Unlock()
 	r.wg.Wait()
 	r.out.Close()
 	r.in.Close()
@@ -163,6 +167,14 @@ func (r *Rig) Stop() {
 	_ = r.back.Stop(ctx)
 	r.front.Shutdown()
 	r.front.WaitForShutdown()
+}
+
+func (r *Rig) spawn(f func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.stopped {
+		r.wg.Go(f)
+	}
 }
 
 // Script says what happens to the messages from now on; nil: all pass.
@@ -205,7 +217,7 @@ func (r *Rig) command(m *nats.Msg) {
 		msg.Name = parts[5]
 	}
 	f := r.fate(msg)
-	r.wg.Go(func() { r.relay(m, f) })
+	r.spawn(func() { r.relay(m, f) })
 }
 
 func (r *Rig) relay(m *nats.Msg, f Fate) {
@@ -252,7 +264,7 @@ func (r *Rig) event(m *nats.Msg) {
 	if f.DropReply || f.DropRequest {
 		return
 	}
-	r.wg.Go(func() {
+	r.spawn(func() {
 		time.Sleep(f.Delay)
 		if f.Hold != nil {
 			<-f.Hold
