@@ -86,6 +86,8 @@ func startCluster(t *testing.T, n int, tunes ...tune) *cluster {
 		}
 		sm := service.NewStateMachine(m.machine)
 		cfg := node.Config{ID: m.id, Name: m.name, Members: list, Log: storage.NewMemory(), StateMachine: sm, CheckQuorum: true,
+			// Long ones: a busy test machine must not look like a dead leader.
+			ElectionTimeoutMin: 500 * time.Millisecond, ElectionTimeoutMax: time.Second,
 			Transport: c.network.New(inmem.Config{Address: m.name}), Logger: log.Named(m.name + ".node")}
 		if m.node, err = node.Start(cfg); err != nil {
 			t.Fatal(err)

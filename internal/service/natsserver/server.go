@@ -151,12 +151,15 @@ func options(cfg Config) (*server.Options, error) {
 	opts := &server.Options{
 		ServerName: tokenName(cfg.Name),
 		Host:       host, Port: port,
-		ClientAdvertise:     cfg.Advertise,
-		NoSigs:              true,
-		NoLog:               true,
-		MaxPayload:          maxPayloadBytes,
-		PingInterval:        pingInterval,
-		MaxPingsOut:         maxPingsOut,
+		ClientAdvertise: cfg.Advertise,
+		NoSigs:          true,
+		NoLog:           true,
+		MaxPayload:      maxPayloadBytes,
+		PingInterval:    pingInterval,
+		MaxPingsOut:     maxPingsOut,
+		// One slow client must not slow down the leader's answers to all others; what does not fit is lost, and
+		// the client asks again.
+		NoFastProducerStall: true,
 		LameDuckDuration:    lameDuckDuration,
 		LameDuckGracePeriod: lameDuckGrace,
 		TLSConfig:           cfg.ClientTLS,
