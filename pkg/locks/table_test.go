@@ -1,0 +1,375 @@
+package locks
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+func acquire(t *Table, key string, session, ticket uint64) Outcome {
+	return t.Acquire(Request{Key: key, Session: session, Ticket: ticket, Now: 1, Until: Forever})
+}
+
+func TestReleaseGrantsTheNextOne(t *testing.T) {
+	t.Parallel()
+	tab := New()
+	if o := acquire(tab, "x", 1, 1); o.State != Granted || o.Fence != 1 {
+		t.Fatalf("%+v", o)
+	}
+	if o := tab.Acquire(Request{Key: "x", Session: 2, Ticket: 1, Try: true}); o.State != Refused {
+		t.Fatalf("%+v", o)
+	}
+	second := acquire(tab, "x", 2, 2)
+	third := acquire(tab, "x", 3, 1)
+	if second.State != Queued || third.Arrival <= second.Arrival {
+		t.Fatalf("%+v %+v", second, third)
+	}
+	if _, grants, ok := tab.Release("x", 9, 5, nil); ok || len(grants) != 0 {
+		t.Fatal("a fence that isn't held was released")
+	}
+	gone, grants, ok := tab.Release("x", 1, 5, nil)
+	if !ok || gone.Session != 1 || len(grants) != 1 || grants[0].Hold.Session != 2 || grants[0].Hold.Fence != 2 || grants[0].Hold.Since != 5 {
+		t.Fatalf("%+v %+v", gone, grants)
+	}
+	if w, ok := tab.Leave("x", third.Arrival); !ok || w.Session != 3 {
+		t.Fatalf("%+v", w)
+	}
+	if _, ok := tab.Leave("x", third.Arrival); ok {
+		t.Fatal("left twice")
+	}
+	if _, _, ok := tab.Release("x", 2, 6, nil); !ok || tab.Len() != 0 || tab.Waiting() != 0 {
+		t.Fatal("a free lock leaves something behind")
+	}
+	if o := acquire(tab, "x", 1, 2); o.Fence != 3 {
+		t.Fatalf("fence %d: the lock's end made the counter forget", o.Fence)
+	}
+}
+
+func TestDelayedHoldBlocksUntilItIsReleased(t *testing.T) {
+	t.Parallel()
+	tab := New()
+	acquire(tab, "x", 1, 1)
+	acquire(tab, "x", 2, 1)
+	if h, ok := tab.Delay("x", 1, 77); !ok || h.DelayedUntil != 77 || h.Live() {
+		t.Fatalf("%+v", h)
+	}
+	if _, ok := tab.Delay("x", 1, 99); ok {
+		t.Fatal("delayed twice")
+	}
+	if _, ok := tab.Refence("x", 1); ok {
+		t.Fatal("a delayed hold got a new fence")
+	}
+	if l, _ := tab.Get("x"); len(l.Holds) != 1 || l.Waiters != 1 {
+		t.Fatalf("%+v", l)
+	}
+	if _, grants, ok := tab.Release("x", 1, 77, nil); !ok || len(grants) != 1 {
+		t.Fatalf("%+v", grants)
+	}
+}
+
+func TestRefenceReplacesTheFence(t *testing.T) {
+	t.Parallel()
+	tab := New()
+	acquire(tab, "x", 1, 1)
+	acquire(tab, "y", 1, 2)
+	h, ok := tab.Refence("x", 1)
+	if !ok || h.Fence != 3 || tab.Fence() != 3 {
+		t.Fatalf("%+v", h)
+	}
+	if _, ok := tab.Hold("x", 1); ok {
+		t.Fatal("the old fence is still held")
+	}
+	tab.SetCounters(FenceLimit, tab.Arrivals())
+	if _, ok := tab.Refence("x", 3); ok {
+		t.Fatal("a fence beyond the limit")
+	}
+	if o := acquire(tab, "z", 1, 3); o.State != NoFences {
+		t.Fatalf("%+v", o)
+	}
+}
+
+func TestPositionInLongQueues(t *testing.T) {
+	t.Parallel()
+	tab := New()
+	places := map[string][]uint64{}
+	for i := range uint64(3 * 4 * nearby) { // interleaved, so that places of one queue are not neighbours in number
+		key := string(rune('a' + i%3))
+		if o := acquire(tab, key, i+1, 1); o.State == Queued {
+			places[key] = append(places[key], o.Arrival)
+		}
+	}
+	check := func() {
+		t.Helper()
+		for key, arrivals := range places {
+			for i, a := range arrivals {
+				if got := tab.Position(key, a); got != uint64(i+1) {
+					t.Fatalf("position of %s/%d is %d, want %d", key, a, got, i+1)
+				}
+			}
+		}
+	}
+	check()
+	for key := range places {
+		for len(places[key]) > nearby/2 {
+			i := len(places[key]) / 2
+			gone := places[key][i]
+			tab.Leave(key, gone)
+			if tab.Position(key, gone) != 0 {
+				t.Fatal("a ticket that left has a position")
+			}
+			places[key] = append(places[key][:i], places[key][i+1:]...)
+		}
+		check()
+	}
+	if tab.Position("none", 1) != 0 || tab.Position("a", 1<<40) != 0 {
+		t.Fatal("a ticket that never was has a position")
+	}
+}
+
+func TestPutRefusesWhatIsOutOfOrder(t *testing.T) {
+	t.Parallel()
+	tab := New()
+	hold := []Hold{{Session: 1, Ticket: 1, Fence: 1}}
+	if err := errors.Join(tab.PutLock("b", hold), tab.PutWaiter(&Waiter{Key: "b", Arrival: 2})); err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range []error{tab.PutLock("a", hold), tab.PutLock("b", hold), tab.PutWaiter(&Waiter{Key: "c", Arrival: 3}),
+		tab.PutWaiter(&Waiter{Key: "b", Arrival: 2}), tab.PutWaiter(&Waiter{Key: "b", Arrival: 1})} {
+		if !errors.Is(err, ErrCorrupt) {
+			t.Error(err)
+		}
+	}
+}
+
+func TestCheckFindsWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	for name, spoil := range map[string]func(tab *Table){
+		"free lock":     func(tab *Table) { tab.locks.Set("f", &Lock{Key: "f"}) },
+		"two holders":   func(tab *Table) { tab.locks.Set("x", &Lock{Key: "x", Holds: []Hold{{Fence: 1}, {Fence: 2}}}) },
+		"same fence":    func(tab *Table) { tab.locks.Set("f", &Lock{Key: "f", Holds: []Hold{{Fence: 1}}}) },
+		"future fence":  func(tab *Table) { tab.locks.Set("f", &Lock{Key: "f", Holds: []Hold{{Fence: 100}}}) },
+		"wrong key":     func(tab *Table) { tab.locks.Set("f", &Lock{Key: "g", Holds: []Hold{{Fence: 2}}}) },
+		"wrong count":   func(tab *Table) { tab.locks.Set("x", &Lock{Key: "x", Holds: []Hold{{Fence: 1}}, Waiters: 5}) },
+		"lost waiter":   func(tab *Table) { tab.queue.Set(&Waiter{Key: "q", Arrival: 1}) },
+		"future place":  func(tab *Table) { tab.arrival = 0 },
+		"past the end":  func(tab *Table) { tab.fence = MaxFence + 1 },
+		"negative time": func(tab *Table) { tab.Delay("x", 1, -5) },
+	} {
+		tab := New()
+		acquire(tab, "x", 1, 1)
+		acquire(tab, "x", 2, 1)
+		acquire(tab, "y", 1, 2)
+		if err := tab.Check(); err != nil {
+			t.Fatal(err)
+		}
+		spoil(tab)
+		if err := tab.Check(); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestCopyNeverChanges(t *testing.T) {
+	t.Parallel()
+	tab := New()
+	for i := range uint64(500) {
+		acquire(tab, fmt.Sprintf("k%03d", i%200), 1+i, i)
+	}
+	read := func(c *Table) (s string) {
+		c.Locks("", func(l *Lock) bool {
+			s += fmt.Sprint(l.Key, l.Holds, l.Waiters)
+			c.Queue(l.Key, func(w *Waiter) bool { s += fmt.Sprint(w.Arrival, c.Position(l.Key, w.Arrival)); return true })
+			return true
+		})
+		return s
+	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for i := range uint64(20) {
+		c := tab.Copy()
+		want := read(c)
+		wg.Go(func() {
+			for range 3 {
+				if read(c) != want {
+					t.Errorf("copy %d has changed", i)
+				}
+			}
+		})
+		for k := range 200 {
+			key := fmt.Sprintf("k%03d", k)
+			if l, ok := tab.Get(key); ok && (uint64(k)+i)%3 == 0 {
+				tab.Release(key, l.Holds[0].Fence, 1, nil)
+			}
+			if l, ok := tab.Get(key); ok && (uint64(k)+i)%7 == 0 {
+				tab.Delay(key, l.Holds[0].Fence, 5)
+			}
+			if (uint64(k)+i)%4 == 0 {
+				acquire(tab, key, 1000+i, uint64(k))
+			}
+		}
+	}
+}
+
+// model is what a lock table is, said as simply as possible.
+type model struct {
+	fence uint64
+	locks map[string][]modelHold // the first one holds, the others wait
+}
+
+type modelHold struct {
+	session, ticket, fence uint64
+	arrival                uint64
+	delayed                bool
+}
+
+func TestTableIsTheModel(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		tab, m := New(), &model{locks: map[string][]modelHold{}}
+		keys := rapid.SampledFrom([]string{"a", "b", "c"})
+		ticket := uint64(0)
+		pickHold := func(t *rapid.T, key string) uint64 {
+			if q := m.locks[key]; len(q) > 0 && rapid.IntRange(0, 4).Draw(t, "wrong") > 0 {
+				return q[0].fence
+			}
+			return rapid.Uint64Range(0, m.fence+1).Draw(t, "fence")
+		}
+		holds := func(key string, fence uint64) bool {
+			return len(m.locks[key]) > 0 && m.locks[key][0].fence == fence && fence != 0
+		}
+		t.Repeat(map[string]func(*rapid.T){
+			"acquire": func(t *rapid.T) {
+				key, session := keys.Draw(t, "key"), rapid.Uint64Range(1, 4).Draw(t, "session")
+				try := rapid.Bool().Draw(t, "try")
+				ticket++
+				o := tab.Acquire(Request{Key: key, Session: session, Ticket: ticket, Now: int64(ticket), Try: try, Until: Forever})
+				h := modelHold{session: session, ticket: ticket}
+				switch {
+				case len(m.locks[key]) == 0:
+					m.fence++
+					h.fence = m.fence
+					if o.State != Granted || o.Fence != h.fence {
+						t.Fatalf("%+v", o)
+					}
+				case try:
+					if o.State != Refused {
+						t.Fatalf("%+v", o)
+					}
+					return
+				default:
+					if o.State != Queued {
+						t.Fatalf("%+v", o)
+					}
+					h.arrival = o.Arrival
+				}
+				m.locks[key] = append(m.locks[key], h)
+			},
+			"release": func(t *rapid.T) {
+				key := keys.Draw(t, "key")
+				fence := pickHold(t, key)
+				want := holds(key, fence)
+				gone, grants, ok := tab.Release(key, fence, 1, nil)
+				if ok != want {
+					t.Fatalf("released: %t, want %t", ok, want)
+				}
+				if !ok {
+					return
+				}
+				if gone.Fence != fence || gone.Session != m.locks[key][0].session {
+					t.Fatalf("%+v", gone)
+				}
+				m.locks[key] = m.locks[key][1:]
+				if len(m.locks[key]) == 0 {
+					if len(grants) != 0 {
+						t.Fatalf("%+v", grants)
+					}
+					return
+				}
+				m.fence++
+				next := &m.locks[key][0]
+				next.fence = m.fence
+				if len(grants) != 1 || grants[0].Hold.Fence != next.fence || grants[0].Hold.Ticket != next.ticket ||
+					grants[0].Waiter.Arrival != next.arrival || grants[0].Key != key {
+					t.Fatalf("%+v, want %+v", grants, next)
+				}
+			},
+			"leave": func(t *rapid.T) {
+				key := keys.Draw(t, "key")
+				q := m.locks[key]
+				if len(q) < 2 {
+					return
+				}
+				i := rapid.IntRange(1, len(q)-1).Draw(t, "place")
+				if w, ok := tab.Leave(key, q[i].arrival); !ok || w.Ticket != q[i].ticket {
+					t.Fatalf("%+v", w)
+				}
+				m.locks[key] = append(append([]modelHold{}, q[:i]...), q[i+1:]...)
+			},
+			"delay": func(t *rapid.T) {
+				key := keys.Draw(t, "key")
+				fence := pickHold(t, key)
+				want := holds(key, fence) && !m.locks[key][0].delayed
+				if _, ok := tab.Delay(key, fence, 9); ok != want {
+					t.Fatalf("delayed: %t, want %t", ok, want)
+				}
+				if want {
+					m.locks[key][0].delayed = true
+				}
+			},
+			"refence": func(t *rapid.T) {
+				key := keys.Draw(t, "key")
+				fence := pickHold(t, key)
+				want := holds(key, fence) && !m.locks[key][0].delayed
+				h, ok := tab.Refence(key, fence)
+				if ok != want {
+					t.Fatalf("refenced: %t, want %t", ok, want)
+				}
+				if ok {
+					m.fence++
+					m.locks[key][0].fence = m.fence
+					if h.Fence != m.fence {
+						t.Fatalf("%+v", h)
+					}
+				}
+			},
+			"": func(t *rapid.T) {
+				if err := tab.Check(); err != nil {
+					t.Fatal(err)
+				}
+				held, waiting := 0, 0
+				for _, key := range []string{"a", "b", "c"} {
+					q := m.locks[key]
+					l, ok := tab.Get(key)
+					if ok != (len(q) > 0) {
+						t.Fatalf("%s held: %t, model has %d", key, ok, len(q))
+					}
+					if !ok {
+						continue
+					}
+					held++
+					waiting += len(q) - 1
+					if h := l.Holds[0]; h.Session != q[0].session || h.Ticket != q[0].ticket || h.Fence != q[0].fence || h.Live() == q[0].delayed {
+						t.Fatalf("%s: %+v, model %+v", key, h, q[0])
+					}
+					i := 0
+					tab.Queue(key, func(w *Waiter) bool {
+						i++
+						if w.Ticket != q[i].ticket || tab.Position(key, w.Arrival) != uint64(i) {
+							t.Fatalf("%s: place %d is %+v, model %+v", key, i, w, q[i])
+						}
+						return true
+					})
+					if i != len(q)-1 || l.Waiters != i {
+						t.Fatalf("%s: %d wait, model has %d", key, i, len(q)-1)
+					}
+				}
+				if tab.Fence() != m.fence || tab.Len() != held || tab.Waiting() != waiting {
+					t.Fatalf("fence %d, %d locks, %d waiters", tab.Fence(), tab.Len(), tab.Waiting())
+				}
+			},
+		})
+	})
+}
