@@ -67,9 +67,6 @@ func devCommand() *cobra.Command {
 	return cmd
 }
 
-// errKilled is the cause of a context that ended by a second signal: there is no time left.
-var errKilled = errors.New("second signal")
-
 // devSignals ends the context at the first signal that ends a process, or, under `go run`, when the go
 // command has ended (it does not pass signals on). A second signal ends the process: the nodes hold a pipe
 // from it and end with it.
@@ -88,10 +85,10 @@ func devSignals(ctx context.Context) (context.Context, func()) {
 	}
 	done := make(chan struct{})
 	go func() {
-		for {
+		for stops := 0; ; {
 			select {
 			case <-sigs:
-				if ctx.Err() != nil {
+				if stops++; stops > 1 {
 					os.Exit(128 + int(syscall.SIGINT))
 				}
 				cancel(context.Canceled)

@@ -1,0 +1,225 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"coordd":   func() { os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
+		"fakelock": runFakeLock,
+	})
+}
+
+func TestScripts(t *testing.T) {
+	t.Parallel()
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits":    scriptExits,
+			"ports":    scriptPorts,
+			"ready":    scriptReady,
+			"node":     scriptNode,
+			"stopnode": scriptStopNode,
+		},
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("GOMEMLIMIT", "64MiB")
+			return nil
+		},
+	})
+}
+
+// scriptExits runs a command and demands its exit code: exits 3 coordd lock run …
+func scriptExits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE COMMAND ARG...")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec(args[1], args[2:]...)
+	got := 0
+	var exit *exec.ExitError
+	switch {
+	case errors.As(err, &exit):
+		got = exit.ExitCode()
+	case err != nil:
+		ts.Fatalf("%v", err)
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// scriptPorts sets variables to free addresses of the loopback: ports PEER NATS HTTP
+func scriptPorts(ts *testscript.TestScript, _ bool, args []string) {
+	addrs, err := freeAddresses(len(args))
+	ts.Check(err)
+	for i, name := range args {
+		ts.Setenv(name, addrs[i])
+		_, port, err := net.SplitHostPort(addrs[i])
+		ts.Check(err)
+		ts.Setenv(name+"_PORT", port)
+	}
+}
+
+// scriptReady waits until an HTTP address is ready: ready $HTTP
+func scriptReady(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(waitReady(args[0], 30*time.Second))
+}
+
+func waitReady(addr string, limit time.Duration) error {
+	var last error
+	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		resp, err := http.Get("http://" + addr + "/readyz")
+		if err != nil {
+			last = err
+			continue
+		}
+		b, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if resp.StatusCode == http.StatusOK {
+			return nil
+		}
+		last = fmt.Errorf("%d: %s", resp.StatusCode, b)
+	}
+	return fmt.Errorf("%s is not ready: %w", addr, last)
+}
+
+// testNode is a `coordd serve` that a test started.
+type testNode struct {
+	cmd  *exec.Cmd
+	nats string
+	http string
+	log  string
+	done chan struct{}
+	err  error
+}
+
+// startNode runs a node by itself, with more flags if wanted, and waits until it is ready.
+func startNode(dir string, more ...string) (*testNode, error) {
+	addrs, err := freeAddresses(3)
+	if err != nil {
+		return nil, err
+	}
+	n := &testNode{nats: "nats://" + addrs[1], http: addrs[2], log: dir + "/node.log", done: make(chan struct{})}
+	args := append([]string{"serve", "--name", "n1", "--data-dir", dir + "/n1", "--peer-listen", addrs[0], "--nats-listen", addrs[1], "--http-listen", addrs[2]}, more...)
+	n.cmd = exec.Command("coordd", args...)
+	log, err := os.Create(n.log)
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	n.cmd.Stdout, n.cmd.Stderr = log, log
+	n.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := n.cmd.Start(); err != nil {
+		return nil, err
+	}
+	go func() {
+		n.err = n.cmd.Wait()
+		close(n.done)
+	}()
+	if err := waitReady(n.http, 30*time.Second); err != nil {
+		n.kill()
+		b, _ := os.ReadFile(n.log)
+		return nil, fmt.Errorf("%w\n%s", err, b)
+	}
+	return n, nil
+}
+
+func (n *testNode) kill() {
+	_ = n.cmd.Process.Kill()
+	<-n.done
+}
+
+// stop ends the node in order and returns its exit code.
+func (n *testNode) stop() int {
+	_ = n.cmd.Process.Signal(syscall.SIGTERM)
+	<-n.done
+	return n.cmd.ProcessState.ExitCode()
+}
+
+// scriptNodes has the node of each running script.
+var scriptNodes sync.Map
+
+// scriptNode starts a node for the script and sets COORDD_NATS_URL.
+func scriptNode(ts *testscript.TestScript, _ bool, args []string) {
+	n, err := startNode(ts.MkAbs("."), args...)
+	ts.Check(err)
+	ts.Defer(n.kill)
+	ts.Setenv("COORDD_NATS_URL", n.nats)
+	ts.Setenv("NODE_HTTP", n.http)
+	ts.Setenv("NODE_PID", strconv.Itoa(n.cmd.Process.Pid))
+	scriptNodes.Store(ts, n)
+}
+
+// scriptStopNode sends TERM to the script's node and demands exit code 0.
+func scriptStopNode(ts *testscript.TestScript, _ bool, _ []string) {
+	n, ok := scriptNodes.Load(ts)
+	if !ok {
+		ts.Fatalf("no node runs")
+	}
+	if code := n.(*testNode).stop(); code != 0 {
+		ts.Fatalf("the node ended with code %d", code)
+	}
+}
+
+// newNode starts a node for a Go test and returns the environment of commands that use it.
+func newNode(t *testing.T) (*testNode, []string) {
+	t.Helper()
+	n, err := startNode(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		n.kill()
+		if t.Failed() {
+			b, _ := os.ReadFile(n.log)
+			t.Logf("log of the node:\n%s", b)
+		}
+	})
+	return n, append(os.Environ(), "COORDD_NATS_URL="+n.nats)
+}
+
+// eventually waits for a condition.
+func eventually(t *testing.T, what string, limit time.Duration, ok func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-ctx.Done():
+			t.Fatalf("not within %v: %s", limit, what)
+		case <-tick.C:
+		}
+	}
+}
+
+// alive reports whether a process runs; a zombie does not.
+func alive(pid int) bool {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return false
+	}
+	rest := string(b)[strings.LastIndexByte(string(b), ')')+1:]
+	f := strings.Fields(rest)
+	return len(f) > 0 && f[0] != "Z" && f[0] != "X"
+}
