@@ -151,3 +151,16 @@ func (r *Recorder) total() int {
 	defer r.mu.Unlock()
 	return r.calls
 }
+
+// Messages returns what was received, in the order of the calls.
+func (r *Recorder) Messages() []raft.Message {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]raft.Message(nil), r.messages...)
+}
+
+// Received returns how many messages were received.
+func (r *Recorder) Received() int { return len(r.Messages()) }
+
+// Told returns how often Unreachable was called for a member.
+func (r *Recorder) Told(id raft.MemberID) int { return r.given(id) }

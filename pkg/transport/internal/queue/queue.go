@@ -85,13 +85,11 @@ func (q *Queue[T]) Wake() <-chan struct{} { return q.wake }
 // waits. What is left is announced on Wake again.
 func (q *Queue[T]) Drain(dst []T, maxBytes int) []T {
 	q.mu.Lock()
-	taken := 0
-	for q.count > 0 {
-		next := q.ring[q.head].bytes
-		if taken > 0 && taken+next > maxBytes {
+	for taken, first := 0, true; q.count > 0; first = false {
+		taken += q.ring[q.head].bytes
+		if !first && taken > maxBytes {
 			break
 		}
-		taken += next
 		dst = append(dst, q.pop())
 	}
 	left := q.count
