@@ -1,6 +1,8 @@
 package badgerlog
 
 import (
+	"flag"
+	"os"
 	"testing"
 
 	"github.com/hashicorp/go-hclog"
@@ -10,7 +12,25 @@ import (
 	"github.com/coordd/coordd/pkg/raft/storage/storagetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(childDir); dir != "" {
+		os.Exit(child(dir))
+	}
+	// Each run of a property opens some ten databases; more of them: go test -rapid.checks=1000.
+	if err := flag.Set("rapid.checks", "40"); err != nil {
+		panic(err)
+	}
+	// What badger.Open leaves behind when it fails; the goroutines of a database that was opened and not closed
+	// are others.
+	goleak.VerifyTestMain(m,
+		goleak.IgnoreAnyFunction("github.com/dgraph-io/badger/v4.(*DB).monitorCache"),
+		goleak.IgnoreAnyFunction("github.com/dgraph-io/badger/v4.(*DB).updateSize"),
+		goleak.IgnoreAnyFunction("github.com/dgraph-io/badger/v4/y.(*WaterMark).process"),
+		goleak.IgnoreAnyFunction("github.com/dgraph-io/ristretto/v2/z.(*AllocatorPool).freeupAllocators"),
+		goleak.IgnoreAnyFunction("github.com/dgraph-io/ristretto/v2.(*defaultPolicy[...]).processItems"),
+		goleak.IgnoreAnyFunction("github.com/dgraph-io/ristretto/v2.(*Cache[...]).processItems"),
+	)
+}
 
 // testOptions are those of most tests: small files, so that copies are quick and memtables rotate.
 func testOptions(t testing.TB, dir string) Options {

@@ -21,7 +21,24 @@ const walEnding = ".mem"
 // complete in the page cache and not on the disk; after a failed sync the kernel even calls such pages clean,
 // and another sync writes nothing (Rebello et al., 2020). What Open finds is acknowledged later, so each log is
 // written over itself before it counts. A log that was closed in order has none left.
+//
+// Badger empties a log before it removes it, and makes one before it gives it a size. A crash in between leaves
+// an empty file, which Badger then refuses to open; there is nothing in it, so it goes.
 func settle(dir string) error {
+	for _, ending := range []string{walEnding, ".vlog"} {
+		logs, err := filesIn(dir, ending)
+		if err != nil {
+			return err
+		}
+		for _, info := range logs {
+			if info.Size() > 0 {
+				continue
+			}
+			if err := os.Remove(filepath.Join(dir, info.Name())); err != nil {
+				return fmt.Errorf("removing an empty file: %w", err)
+			}
+		}
+	}
 	logs, err := filesIn(dir, walEnding)
 	if err != nil {
 		return err

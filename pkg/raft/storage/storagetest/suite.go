@@ -173,12 +173,13 @@ func payloads(t *testing.T, open Opener) {
 	for range 2 {
 		for i := range es {
 			lo := es[i].Index
-			if got, err := l.Entries(lo, lo+1, 0); err != nil || len(got) != 1 || !cmp.Equal(got[0], es[i]) { // the first
+			got, err := l.Entries(lo, lo+1, 0) // the first
+			if err := errors.Join(err, Equal(es[i:i+1], got)); err != nil {
 				t.Fatalf("entry %d: %v", lo, err)
 			}
-			got, err := l.Entries(lo, uint64(len(es))+1, math.MaxInt32) // all
-			if d := cmp.Diff(es[i:], got); err != nil || d != "" {
-				t.Fatalf("entries from %d: %v\n%.500s", lo, err, d)
+			got, err = l.Entries(lo, uint64(len(es))+1, math.MaxInt32) // all
+			if err := errors.Join(err, Equal(es[i:], got)); err != nil {
+				t.Fatalf("entries from %d: %v", lo, err)
 			}
 			if _, err := l.Entries(lo, lo, 1); err == nil { // none
 				t.Fatalf("an empty range at %d is no error", lo)
@@ -382,8 +383,8 @@ func bounded(t *testing.T, open Opener) {
 		want   int
 	}{{1, 51, 0, 1}, {1, 51, -1, 1}, {1, 51, 99, 1}, {1, 51, 100, 1}, {1, 51, 199, 1}, {1, 51, 200, 2}, {7, 51, 1000, 10}, {7, 9, 1000, 2}, {50, 99, 1000, 1}, {45, math.MaxUint64, 1 << 20, 6}} {
 		got, err := l.Entries(c.lo, c.hi, c.bytes)
-		if err != nil || len(got) != c.want || !cmp.Equal(got, es[c.lo-1:int(c.lo)-1+c.want]) {
-			t.Errorf("entries %d to %d within %d bytes: %d (%v), want %d", c.lo, c.hi, c.bytes, len(got), err, c.want)
+		if err := errors.Join(err, Equal(es[c.lo-1:int(c.lo)-1+c.want], got)); err != nil {
+			t.Errorf("entries %d to %d within %d bytes: %v", c.lo, c.hi, c.bytes, err)
 		}
 	}
 	if _, err := l.Entries(0, 5, 10); !errors.Is(err, storage.ErrCompacted) {
@@ -422,7 +423,7 @@ func besides(t *testing.T, open Opener) {
 				return
 			}
 			for i := range es {
-				if es[i].Index != uint64(i)+1 || !cmp.Equal(es[i].Data, Entry(es[i].Index, es[i].Term, 10).Data) || i > 0 && es[i].Term < es[i-1].Term {
+				if es[i].Index != uint64(i)+1 || !bytes.Equal(es[i].Data, Entry(es[i].Index, es[i].Term, 10).Data) || i > 0 && es[i].Term < es[i-1].Term {
 					result <- fmt.Errorf("read %d: entry %d is %+v", reads, i, es[i])
 					return
 				}

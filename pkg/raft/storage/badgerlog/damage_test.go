@@ -1,0 +1,535 @@
+package badgerlog
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/coordd/coordd/pkg/raft"
+	"github.com/coordd/coordd/pkg/raft/storage"
+	"github.com/coordd/coordd/pkg/raft/storage/storagetest"
+)
+
+// acknowledged is a log with tables and a write-ahead log, as a running process leaves it, and what it holds.
+func acknowledged(t testing.TB) (Options, []raft.Entry) {
+	t.Helper()
+	opt := testOptions(t, t.TempDir())
+	opt.MemTableBytes = minMemTableBytes
+	l := mustOpen(t, opt)
+	es := []raft.Entry{storagetest.Config(1, 1, raft.ClusterID{9})}
+	es = append(es, storagetest.Entries(2, 300, 1, 900)...)
+	es = append(es, storagetest.Entries(301, 700, 4, 900)...)
+	for i := 0; i < len(es); i += 10 {
+		storagetest.Append(t, l, hs(4, 1, uint64(i)), es[i:i+10]...)
+	}
+	settled(t, l)
+	eventually(t, "full memtables are tables", func() bool {
+		return len(files(t, filepath.Join(opt.Dir, badgerDir), "*"+walEnding)) == 1
+	})
+	opt.Dir = copyDir(t, opt.Dir)
+	l.Close()
+	return opt, es
+}
+
+// The rule of storage.md for whatever happens to a file: the directory is refused, or the member knows that it
+// is recovering, or it holds all that it acknowledged; and what it holds is right.
+func wantHonest(t *testing.T, opt Options, es []raft.Entry, what string) string {
+	t.Helper()
+	opt.Logger = nil
+	l, err := Open(opt)
+	if err != nil {
+		var refused *RefusedError
+		if !errors.As(err, &refused) || refused.Advice == "" {
+			t.Errorf("%s: %v: not a refusal that says what to do", what, err)
+		}
+		return "refused: " + refused.Cause.Error()
+	}
+	defer l.Close()
+	s := l.State()
+	if err := storagetest.Equal(es[:s.Last], read(t, l)); err != nil {
+		t.Errorf("%s: %v", what, err)
+	}
+	if s.ClusterID != (raft.ClusterID{9}) || s.HardState.Term != 4 || s.HardState.Vote != 1 || s.HardState.Commit > s.Last {
+		t.Errorf("%s: state %+v", what, s)
+	}
+	if s.Recovering == nil && s.Last < uint64(len(es)) {
+		t.Errorf("%s: %d of %d entries, and the member trusts itself", what, s.Last, len(es))
+	}
+	if s.Recovering != nil {
+		return "recovering"
+	}
+	return "unharmed"
+}
+
+// TestFlippedBytes flips one byte at many places of every file that Badger left.
+func TestFlippedBytes(t *testing.T) {
+	t.Parallel()
+	opt, es := acknowledged(t)
+	outcomes := map[string]map[string]int{}
+	for _, path := range files(t, filepath.Join(opt.Dir, badgerDir), "*") {
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kind := filepath.Ext(path)
+		if kind == "" {
+			kind = filepath.Base(path)
+		}
+		if kind == "LOCK" {
+			continue
+		}
+		var offs []int64
+		if size := info.Size(); size < 64 {
+			for off := range size {
+				offs = append(offs, off)
+			}
+		} else {
+			offs = []int64{0, 9, 21, 22, 24, 30, size - 1, size - 3, size - 6, size - 12, size - 20, size - 40}
+			// Most of a write-ahead log is a hole; its content is at the front.
+			for used, i := min(usedBytes(info), size), int64(1); i < 12; i++ {
+				offs = append(offs, used*i/12)
+			}
+		}
+		for _, off := range offs {
+			dir := copyDir(t, opt.Dir)
+			flip(t, filepath.Join(dir, badgerDir, filepath.Base(path)), off)
+			o := opt
+			o.Dir = dir
+			got := wantHonest(t, o, es, filepath.Base(path))
+			if outcomes[kind] == nil {
+				outcomes[kind] = map[string]int{}
+			}
+			outcomes[kind][got]++
+			os.RemoveAll(dir)
+		}
+	}
+	for kind, got := range outcomes {
+		t.Logf("%s: %v", kind, got)
+	}
+	if n := outcomes[".sst"]; n["unharmed"]+n["recovering"] > 0 {
+		t.Errorf("tables: %v, want all refused", n)
+	}
+	if n := outcomes[".mem"]; n["recovering"] == 0 {
+		t.Errorf("write-ahead logs: %v, want some recovering", n)
+	}
+}
+
+// A file that is gone or shorter is no better than one with wrong bytes.
+func TestMissingAndShortFiles(t *testing.T) {
+	t.Parallel()
+	opt, es := acknowledged(t)
+	for _, path := range files(t, filepath.Join(opt.Dir, badgerDir), "*") {
+		name := filepath.Base(path)
+		for what, harm := range map[string]func(string) error{
+			"gone":  os.Remove,
+			"empty": func(p string) error { return os.Truncate(p, 0) },
+			"half": func(p string) error {
+				info, err := os.Stat(p)
+				if err != nil {
+					return err
+				}
+				return os.Truncate(p, min(info.Size(), usedBytes(info))/2)
+			},
+		} {
+			dir := copyDir(t, opt.Dir)
+			if err := harm(filepath.Join(dir, badgerDir, name)); err != nil {
+				t.Fatal(err)
+			}
+			o := opt
+			o.Dir = dir
+			t.Logf("%s %s: %s", name, what, wantHonest(t, o, es, name+" "+what))
+			os.RemoveAll(dir)
+		}
+	}
+}
+
+func TestWithoutManifestNothingIsDeleted(t *testing.T) {
+	t.Parallel()
+	opt, _ := acknowledged(t)
+	path := filepath.Join(opt.Dir, badgerDir)
+	tables := files(t, path, "*.sst")
+	if err := os.Remove(filepath.Join(path, badger.ManifestFilename)); err != nil {
+		t.Fatal(err)
+	}
+	wantRefused(t, opt, ErrLogLost)
+	if got := files(t, path, "*.sst"); len(got) != len(tables) {
+		t.Errorf("%d tables, there were %d", len(got), len(tables))
+	}
+	if err := os.RemoveAll(path); err != nil {
+		t.Fatal(err)
+	}
+	wantRefused(t, opt, ErrLogLost)
+}
+
+func TestSidecarDamage(t *testing.T) {
+	t.Parallel()
+	opt, es := acknowledged(t)
+	harm := func(change func(path string)) Options {
+		o := opt
+		o.Dir = copyDir(t, opt.Dir)
+		change(filepath.Join(o.Dir, sidecarName))
+		return o
+	}
+	for _, off := range []int64{0, 4, 6, 7, 20, 60, 100, 3000} {
+		for slot := range int64(2) {
+			o := harm(func(path string) { flip(t, path, slot*slotBytes+off) })
+			if got := wantHonest(t, o, es, "one slot"); got != "unharmed" {
+				t.Errorf("slot %d, byte %d flipped: %s", slot, off, got)
+			}
+			// It is whole again after the next writes.
+			l := mustOpen(t, o)
+			storagetest.Append(t, l, hs(4, 1, 0), storagetest.Entry(701, 4, 5))
+			storagetest.Append(t, l, hs(4, 1, 0), storagetest.Entry(702, 4, 5))
+			l.Close()
+			sc, older, err := openSidecar(o.Dir, func(int, error) {})
+			if err != nil || older == nil || older.number+1 != sc.slot.number {
+				t.Fatalf("the sidecar is not whole: %+v, %+v, %v", sc.slot, older, err)
+			}
+			sc.close()
+		}
+		o := harm(func(path string) { flip(t, path, off); flip(t, path, slotBytes+off) })
+		wantRefused(t, o, ErrBadSidecar)
+	}
+	wantRefused(t, harm(func(path string) { os.Remove(path) }), ErrNoSidecar)
+	wantRefused(t, harm(func(path string) { os.Truncate(path, 0) }), ErrBadSidecar)
+}
+
+// A log that lost an acknowledged end is recovering until it has it again, through restarts, and then not.
+func TestLostSuffix(t *testing.T) {
+	t.Parallel()
+	opt := testOptions(t, t.TempDir())
+	l := mustOpen(t, opt)
+	es := storagetest.Entries(1, 20, 3, 40)
+	storagetest.Append(t, l, hs(3, 1, 5), es[:12]...)
+	settled(t, l)
+	old := copyDir(t, opt.Dir)
+	storagetest.Append(t, l, hs(4, 2, 11), es[12:]...)
+	settled(t, l)
+	_, mark := l.Mark()
+	l.Close()
+	// The log goes back, the sidecar does not.
+	opt.Dir = old
+	if err := copyFile(filepath.Join(old, sidecarName), filepath.Join(l.opt.Dir, sidecarName)); err != nil {
+		t.Fatal(err)
+	}
+	w := &watcher{}
+	opt.Observer = w
+	want := func(last uint64, recovering bool) {
+		t.Helper()
+		wantPrefix(t, l, es, last)
+		s := l.State()
+		if (s.Recovering != nil) != recovering || recovering && *s.Recovering != mark {
+			t.Fatalf("recovering %+v, want %v to %+v", s.Recovering, recovering, mark)
+		}
+		if s.HardState.Term != 4 || s.HardState.Vote != 2 {
+			t.Fatalf("hard state %+v: the sidecar's is newer", s.HardState)
+		}
+	}
+	l = mustOpen(t, opt)
+	want(12, true)
+	storagetest.Append(t, l, hs(4, 2, 5), es[12:15]...)
+	settledTo := func(m raft.Mark) {
+		t.Helper()
+		if _, got := l.Mark(); got != m {
+			t.Fatalf("mark %+v, want %+v", got, m)
+		}
+	}
+	settledTo(mark)
+	l.Close()
+	l = mustOpen(t, opt)
+	want(15, true)
+	// A leader may even cut it: what was acknowledged is still not there.
+	if err := l.Append(storage.Batch{HardState: hs(4, 2, 5), TruncateAfter: 13}); err != nil {
+		t.Fatal(err)
+	}
+	settledTo(mark)
+	l.Close()
+	l = mustOpen(t, opt)
+	want(13, true)
+	storagetest.Append(t, l, hs(4, 2, 5), es[13:]...)
+	settled(t, l)
+	settledTo(mark)
+	l.Close()
+	l = mustOpen(t, opt)
+	want(20, false)
+	if got := len(w.recovering); got < 5 || !w.recovering[got-3] || w.recovering[got-2] || w.recovering[got-1] {
+		t.Errorf("the observer saw %v", w.recovering)
+	}
+}
+
+// A higher term is beyond any mark of a lower one: the cluster has gone on without what was lost.
+func TestLostSuffixOvertaken(t *testing.T) {
+	t.Parallel()
+	opt := made(t, storagetest.Entries(1, 20, 3, 40))
+	in(t, opt.Dir, func(txn *badger.Txn) error { return txn.Delete(appendEntryKey(nil, 15)) })
+	l := mustOpen(t, opt)
+	if s := l.State(); s.Last != 14 || s.Recovering == nil || s.Recovering.Last != 20 {
+		t.Fatalf("state %+v", s)
+	}
+	storagetest.Append(t, l, hs(5, 0, 0), storagetest.Entries(15, 16, 5, 9)...)
+	l.Close()
+	if s := mustOpen(t, opt).State(); s.Recovering != nil || s.Last != 16 {
+		t.Fatalf("state %+v", s)
+	}
+}
+
+// change replaces the value of an entry, chain and checksum included as the test likes.
+func change(t *testing.T, dir string, index uint64, f func(e *raft.Entry, prev *storage.Hash)) {
+	t.Helper()
+	in(t, dir, func(txn *badger.Txn) error {
+		item, err := txn.Get(appendEntryKey(nil, index))
+		if err != nil {
+			return err
+		}
+		value, err := item.ValueCopy(nil)
+		if err != nil {
+			return err
+		}
+		e, prev, _, err := parseEntryValue(value)
+		if err != nil {
+			return err
+		}
+		f(&e, &prev)
+		value, _ = appendEntryValue(nil, prev, &e)
+		return txn.Set(appendEntryKey(nil, index), value)
+	})
+}
+
+func TestBrokenLogs(t *testing.T) {
+	t.Parallel()
+	es := append(storagetest.Entries(1, 30, 2, 40), storagetest.Entries(31, 60, 3, 40)...)
+	for name, c := range map[string]struct {
+		harm  func(t *testing.T, dir string)
+		sound uint64
+	}{
+		"a hole": {func(t *testing.T, dir string) {
+			in(t, dir, func(txn *badger.Txn) error { return txn.Delete(appendEntryKey(nil, 40)) })
+		}, 39},
+		"a hole at the end": {func(t *testing.T, dir string) {
+			in(t, dir, func(txn *badger.Txn) error { return txn.Delete(appendEntryKey(nil, 60)) })
+		}, 59},
+		"wrong bytes": {func(t *testing.T, dir string) {
+			in(t, dir, func(txn *badger.Txn) error { return txn.Set(appendEntryKey(nil, 40), []byte("nonsense")) })
+		}, 39},
+		"an empty value": {func(t *testing.T, dir string) {
+			in(t, dir, func(txn *badger.Txn) error { return txn.Set(appendEntryKey(nil, 40), nil) })
+		}, 39},
+		"the entry of another index": {func(t *testing.T, dir string) {
+			change(t, dir, 40, func(e *raft.Entry, _ *storage.Hash) { e.Index = 41 })
+		}, 39},
+		"another chain": {func(t *testing.T, dir string) {
+			change(t, dir, 40, func(_ *raft.Entry, prev *storage.Hash) { prev[3]++ })
+		}, 39},
+		// The entry itself looks right; the next one knows better.
+		"other data": {func(t *testing.T, dir string) {
+			change(t, dir, 40, func(e *raft.Entry, _ *storage.Hash) { e.Data[0]++ })
+		}, 40},
+		"other data at the end": {func(t *testing.T, dir string) {
+			change(t, dir, 60, func(e *raft.Entry, _ *storage.Hash) { e.Data[0]++ })
+		}, 59},
+		"a term that goes back": {func(t *testing.T, dir string) {
+			change(t, dir, 40, func(e *raft.Entry, _ *storage.Hash) { e.Term = 2 })
+		}, 39},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			opt := made(t, es)
+			c.harm(t, opt.Dir)
+			for range 2 { // it stays what it is, however often it is opened
+				l := mustOpen(t, opt)
+				s := l.State()
+				if s.Recovering == nil || s.Recovering.Last != 60 || s.Recovering.LastTerm != 3 {
+					t.Fatalf("recovering %+v, want to 60", s.Recovering)
+				}
+				if s.Last != c.sound || s.HardState.Commit != 0 || s.HardState.Term != 3 {
+					t.Fatalf("state %+v, want last %d, and nothing known as committed", s, c.sound)
+				}
+				l.Close()
+			}
+			// The leader sends what is missing, from where the log is right.
+			l := mustOpen(t, opt)
+			from := min(c.sound, 39)
+			if err := l.Append(storage.Batch{HardState: hs(3, 1, 0), TruncateAfter: from, Entries: es[from:]}); err != nil {
+				t.Fatal(err)
+			}
+			l.Close()
+			l = mustOpen(t, opt)
+			wantPrefix(t, l, es, 60)
+			if s := l.State(); s.Recovering != nil {
+				t.Fatalf("still recovering: %+v", s)
+			}
+		})
+	}
+}
+
+// Where the chain comes to the mark with another hash, something before it is not what was acknowledged.
+func TestDivergedFromTheMark(t *testing.T) {
+	t.Parallel()
+	es := storagetest.Entries(1, 20, 2, 40)
+	opt := made(t, es)
+	in(t, opt.Dir, func(txn *badger.Txn) error { return txn.Delete(appendEntryKey(nil, 15)) })
+	l := mustOpen(t, opt)
+	bad := append([]raft.Entry(nil), es[14:]...)
+	bad[1].Wall++
+	err := l.Append(storage.Batch{HardState: hs(2, 1, 0), TruncateAfter: 14, Entries: bad})
+	if !errors.Is(err, ErrDiverged) {
+		t.Fatalf("%v, want ErrDiverged", err)
+	}
+	if again := l.Append(storage.Batch{HardState: hs(2, 1, 0), TruncateAfter: 14, Entries: es[14:]}); !errors.Is(again, ErrDiverged) {
+		t.Fatalf("%v: the failure has to stick", again)
+	}
+	l.Close()
+	if s := mustOpen(t, opt).State(); s.Recovering == nil || s.Last != 14 {
+		t.Fatalf("state %+v", s)
+	}
+}
+
+func TestNothingLeft(t *testing.T) {
+	t.Parallel()
+	es := storagetest.Entries(1, 20, 2, 40)
+	t.Run("the first entry is gone", func(t *testing.T) {
+		t.Parallel()
+		opt := made(t, es)
+		in(t, opt.Dir, func(txn *badger.Txn) error { return txn.Delete(appendEntryKey(nil, 1)) })
+		for range 2 {
+			wantRefused(t, opt, ErrLogLost)
+		}
+	})
+	t.Run("the bounds are gone", func(t *testing.T) {
+		t.Parallel()
+		opt := made(t, es)
+		in(t, opt.Dir, func(txn *badger.Txn) error { return txn.Delete(recordKey) })
+		wantRefused(t, opt, ErrDamaged)
+	})
+	t.Run("the bounds are wrong", func(t *testing.T) {
+		t.Parallel()
+		opt := made(t, es)
+		in(t, opt.Dir, func(txn *badger.Txn) error { return txn.Set(recordKey, []byte("nonsense")) })
+		wantRefused(t, opt, ErrDamaged)
+	})
+	t.Run("everything is gone", func(t *testing.T) {
+		t.Parallel()
+		opt := made(t, es)
+		in(t, opt.Dir, func(txn *badger.Txn) error {
+			for i := range es {
+				if err := txn.Delete(appendEntryKey(nil, uint64(i)+1)); err != nil {
+					return err
+				}
+			}
+			return txn.Delete(recordKey)
+		})
+		wantRefused(t, opt, ErrLogLost)
+	})
+	t.Run("an empty directory is a new member", func(t *testing.T) {
+		t.Parallel()
+		opt := made(t, es)
+		first := mustOpen(t, opt)
+		was := first.State().Incarnation
+		first.Close()
+		if err := os.RemoveAll(opt.Dir); err != nil {
+			t.Fatal(err)
+		}
+		if s := mustOpen(t, opt).State(); s.Incarnation == was || s.Last != 0 {
+			t.Fatalf("state %+v", s)
+		}
+	})
+}
+
+// Keys behind the end are not the log: they go at the next open and never come back.
+func TestGarbageIsSwept(t *testing.T) {
+	t.Parallel()
+	opt := testOptions(t, t.TempDir())
+	l := mustOpen(t, opt)
+	es := storagetest.Entries(1, 9000, 2, 10)
+	storagetest.Append(t, l, hs(2, 1, 0), es...)
+	if err := l.Append(storage.Batch{HardState: hs(3, 1, 0), TruncateAfter: 7}); err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	l = mustOpen(t, opt)
+	wantPrefix(t, l, es, 7)
+	keys := 0
+	if err := l.db.View(func(txn *badger.Txn) error {
+		it := newEntryIterator(txn)
+		defer it.Close()
+		for it.Rewind(); it.Valid(); it.Next() {
+			keys++
+		}
+		return nil
+	}); err != nil || keys != 7 {
+		t.Fatalf("%d keys, want 7 (%v)", keys, err)
+	}
+}
+
+func TestForeignDirectories(t *testing.T) {
+	t.Parallel()
+	opt := made(t, storagetest.Entries(1, 3, 1, 4))
+	other := opt
+	other.ClusterName = "prod"
+	if err := wantRefused(t, other, ErrForeign); !strings.Contains(err.Error(), `"test"`) || !strings.Contains(err.Error(), `"prod"`) {
+		t.Errorf("%v: it has to name both clusters", err)
+	}
+	other = opt
+	other.Member, other.MemberName = 2, "b"
+	if err := wantRefused(t, other, ErrForeign); !strings.Contains(err.Error(), `"a"`) || !strings.Contains(err.Error(), `"b"`) {
+		t.Errorf("%v: it has to name both members", err)
+	}
+	other = opt
+	other.MemberName = "renamed"
+	mustOpen(t, other).Close()
+
+	// A log and a sidecar of two directories.
+	second := made(t, storagetest.Entries(1, 3, 1, 4))
+	if err := copyFile(filepath.Join(second.Dir, sidecarName), filepath.Join(opt.Dir, sidecarName)); err != nil {
+		t.Fatal(err)
+	}
+	wantRefused(t, second, ErrMismatch)
+}
+
+func TestTwoVotesInOneTerm(t *testing.T) {
+	t.Parallel()
+	opt := testOptions(t, t.TempDir())
+	l := mustOpen(t, opt)
+	if err := l.Append(storage.Batch{HardState: hs(7, 2, 0)}); err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	sc, _, err := openSidecar(opt.Dir, func(int, error) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := sc.slot
+	s.vote = 3
+	if err := sc.put(s); err != nil {
+		t.Fatal(err)
+	}
+	sc.close()
+	wantRefused(t, opt, ErrVoteConflict)
+}
+
+func TestCombine(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		in   []ballot
+		want ballot
+		fail bool
+	}{
+		{in: []ballot{{0, 0}, {0, 0}}},
+		{in: []ballot{{3, 1}, {2, 2}}, want: ballot{3, 1}},
+		{in: []ballot{{2, 1}, {3, 0}}, want: ballot{3, 0}},
+		{in: []ballot{{3, 0}, {3, 2}}, want: ballot{3, 2}},
+		{in: []ballot{{3, 2}, {3, 0}}, want: ballot{3, 2}},
+		{in: []ballot{{3, 2}, {3, 2}, {2, 1}}, want: ballot{3, 2}},
+		{in: []ballot{{3, 2}, {3, 1}}, fail: true},
+		{in: []ballot{{4, 2}, {3, 1}, {3, 2}}, fail: true},
+	} {
+		got, err := combine(c.in...)
+		if (err != nil) != c.fail || !c.fail && got != c.want {
+			t.Errorf("%v: %v, %v", c.in, got, err)
+		}
+	}
+}
