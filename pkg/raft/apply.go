@@ -28,7 +28,9 @@ func (c *Core) nextApply() []Entry {
 	var es []Entry
 	var bytes int
 	if lo >= c.log.tailFirst {
-		es, bytes = c.log.slice(lo, c.log.commit+1, room)
+		if es, bytes = c.log.slice(lo, c.log.commit+1, room); bytes > room && c.applies.under.Len() > 0 {
+			return nil // the first entry alone goes beyond the bound
+		}
 	} else if es = c.applies.fetched; len(es) > 0 {
 		c.applies.fetched = nil
 		for i := range es {

@@ -144,6 +144,10 @@ func (l *raftLog) append(es ...Entry) {
 		l.last, l.lastTerm = e.Index, e.Term
 		l.tailBytes += e.Size()
 	}
+	if need := len(l.tail) + len(es); need > cap(l.tail) {
+		// Entries leave at the front, so the memory moves all the time; half as much again keeps that rare.
+		l.tail = append(make([]Entry, 0, need+need/2), l.tail...)
+	}
 	l.tail = append(l.tail, es...)
 }
 
