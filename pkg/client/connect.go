@@ -4,10 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os"
 	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	coorddv1 "github.com/coordd/coordd/api/coordd/v1"
 )
 
 const (
@@ -26,6 +32,9 @@ const (
 func Connect(ctx context.Context, url string, opts ...Option) (*Client, error) {
 	cfg, err := newConfig(opts)
 	if err != nil {
+		return nil, err
+	}
+	if err := checkURLs(url); err != nil {
 		return nil, err
 	}
 	c := newClient(cfg, systemClock())
@@ -114,8 +123,33 @@ func dialOnce(ctx context.Context, url string, options []nats.Option) (*nats.Con
 
 // worthRepeating says whether a failed connect may go better a moment later.
 func worthRepeating(err error) bool {
-	var netErr interface{ Timeout() bool } // of package net, without importing it for this alone
-	return errors.Is(err, nats.ErrNoServers) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrStaleConnection) || errors.As(err, &netErr)
+	var opErr *net.OpError
+	return errors.Is(err, nats.ErrNoServers) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrStaleConnection) ||
+		errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, io.EOF) || errors.As(err, &opErr)
+}
+
+// checkURLs refuses what can't be a list of NATS servers, before anybody waits for it to answer.
+func checkURLs(urls string) error {
+	for u := range strings.SplitSeq(urls, ",") {
+		u = strings.TrimSpace(u)
+		scheme, rest, ok := strings.Cut(u, "://")
+		if !ok {
+			scheme, rest = "nats", u
+		}
+		switch parsed, err := url.Parse(scheme + "://" + rest); {
+		case err != nil:
+			var pe *url.Error // it repeats the URL, with the password
+			if errors.As(err, &pe) {
+				err = pe.Err
+			}
+			return localError(coorddv1.CodeBadRequest, "NATS URL %q: %v", redacted(u), err)
+		case scheme != "nats" && scheme != "tls" && scheme != "ws" && scheme != "wss":
+			return localError(coorddv1.CodeBadRequest, "NATS URL %q: scheme %q is not one of nats, tls, ws, wss", redacted(u), scheme)
+		case parsed.Hostname() == "":
+			return localError(coorddv1.CodeBadRequest, "NATS URL %q has no host", redacted(u))
+		}
+	}
+	return nil
 }
 
 // redacted takes the passwords out of a list of URLs.
