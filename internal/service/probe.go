@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -24,7 +23,6 @@ const reachTimeout = 250 * time.Millisecond
 type prober struct {
 	s     *Service
 	inbox string
-	lost  atomic.Int64 // age in nanoseconds at which an answer counts no more
 
 	mu      sync.Mutex
 	round   uint64

@@ -75,6 +75,8 @@ func replyAcquire(s *Service, _ *call, r *machine.Reply) proto.Message {
 		m.State = coorddv1.LockAcquireReply_GRANTED
 	case machine.StateQueued:
 		m.State = coorddv1.LockAcquireReply_QUEUED
+	case machine.StateCancelled:
+		m.State = coorddv1.LockAcquireReply_CANCELLED
 	}
 	now := s.now(0)
 	for i := range x.Holders {

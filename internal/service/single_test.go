@@ -271,6 +271,51 @@ func TestForceRelease(t *testing.T) {
 	}
 }
 
+// A cancel that overtakes its acquire keeps it from being granted, and a wait can be cancelled.
+func TestCancel(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 1)
+	u := c.user(c.leader())
+	_, a := u.session()
+	_, b := u.session()
+	if got := u.ok(base+"lock.cancel.demo", `{`+a+`,"seq":2,"ack":1,"ticket":"1"}`); got.str("state") != "CANCELLED" {
+		t.Errorf("%v", got)
+	}
+	if got := u.ok(base+"lock.acquire.demo", `{`+a+`,"seq":1,"ack":1}`); got.str("state") != "CANCELLED" {
+		t.Errorf("%v", got)
+	}
+	fence := u.ok(base+"lock.acquire.demo", `{`+a+`,"seq":3,"ack":1}`).str("fence")
+	if got := u.ok(base+"lock.cancel.demo", `{`+a+`,"seq":4,"ack":1,"ticket":"3"}`); got.str("state") != "ALREADY_GRANTED" || got.str("fence") != fence {
+		t.Errorf("%v", got)
+	}
+	u.ok(base+"lock.acquire.demo", `{`+b+`,"seq":1,"ack":1}`)
+	if got := u.ok(base+"lock.cancel.demo", `{`+b+`,"seq":2,"ack":1,"ticket":"1"}`); got.str("state") != "CANCELLED" {
+		t.Errorf("%v", got)
+	}
+	if got := u.ok(base+"lock.acquire.demo", `{`+b+`,"seq":1,"ack":1}`); got.str("state") != "CANCELLED" {
+		t.Errorf("%v", got)
+	}
+}
+
+// A session that another process takes over has new fences, and the old process is refused.
+func TestResume(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 1)
+	u := c.user(c.leader())
+	_, s := u.session()
+	fence := u.ok(base+"lock.acquire.demo", `{`+s+`,"seq":1}`).num(t, "fence")
+	got := u.ok(base+"session.resume", `{`+s+`,"nonce":"YWJj"}`)
+	hold := object(got["holds"].([]any)[0].(map[string]any))
+	if got.str("generation") != "1" || hold.num(t, "fence") <= fence || got.str("highest_seq") != "1" {
+		t.Errorf("%v", got)
+	}
+	if again := u.ok(base+"session.resume", `{`+s+`,"nonce":"YWJj"}`); again.str("generation") != "1" {
+		t.Errorf("the repeat: %v", again)
+	}
+	u.fails(base+"session.keepalive", `{`+s+`}`, "SESSION_EXPIRED")
+	u.ok(base+"session.keepalive", `{`+s+`,"generation":1}`)
+}
+
 // Each bad input of a client gets its code, at once, and leaves the leader as it was.
 func TestBadInputOverNATS(t *testing.T) {
 	t.Parallel()

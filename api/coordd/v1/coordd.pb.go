@@ -192,6 +192,7 @@ const (
 	LockAcquireReply_STATE_UNSPECIFIED LockAcquireReply_State = 0
 	LockAcquireReply_GRANTED           LockAcquireReply_State = 1
 	LockAcquireReply_QUEUED            LockAcquireReply_State = 2
+	LockAcquireReply_CANCELLED         LockAcquireReply_State = 3 // a cancel of this very request came first, or was answered meanwhile
 )
 
 // Enum value maps for LockAcquireReply_State.
@@ -200,11 +201,13 @@ var (
 		0: "STATE_UNSPECIFIED",
 		1: "GRANTED",
 		2: "QUEUED",
+		3: "CANCELLED",
 	}
 	LockAcquireReply_State_value = map[string]int32{
 		"STATE_UNSPECIFIED": 0,
 		"GRANTED":           1,
 		"QUEUED":            2,
+		"CANCELLED":         3,
 	}
 )
 
@@ -4563,19 +4566,20 @@ const file_coordd_proto_rawDesc = "" +
 	"\aholding\x18\x11 \x03(\x04R\aholding\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8f\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9e\x02\n" +
 	"\x10LockAcquireReply\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x127\n" +
 	"\x05state\x18\x02 \x01(\x0e2!.coordd.v1.LockAcquireReply.StateR\x05state\x12\x14\n" +
 	"\x05fence\x18\x03 \x01(\x04R\x05fence\x12\x14\n" +
 	"\x05until\x18\x04 \x01(\x03R\x05until\x12\x1a\n" +
 	"\bposition\x18\x05 \x01(\x04R\bposition\x12+\n" +
-	"\aholders\x18\x06 \x03(\v2\x11.coordd.v1.HolderR\aholders\"7\n" +
+	"\aholders\x18\x06 \x03(\v2\x11.coordd.v1.HolderR\aholders\"F\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aGRANTED\x10\x01\x12\n" +
 	"\n" +
-	"\x06QUEUED\x10\x02\"\xf9\x01\n" +
+	"\x06QUEUED\x10\x02\x12\r\n" +
+	"\tCANCELLED\x10\x03\"\xf9\x01\n" +
 	"\x11LockCancelRequest\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x16\n" +
 	"\x06secret\x18\x02 \x01(\fR\x06secret\x12\x1e\n" +

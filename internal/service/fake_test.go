@@ -1,0 +1,241 @@
+package service
+
+import (
+	"context"
+	"encoding/json"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/coordd/coordd/internal/machine"
+	"github.com/coordd/coordd/internal/service/natsserver"
+	"github.com/coordd/coordd/pkg/raft"
+	"github.com/coordd/coordd/pkg/raft/node"
+)
+
+// fakeNode is a node whose log the test holds in its hands: entries are applied when the test lets them.
+type fakeNode struct {
+	sm     *StateMachine
+	lease  atomic.Bool
+	held   atomic.Bool // entries wait for release
+	refuse atomic.Pointer[error]
+
+	leading context.Context
+	depose  context.CancelCauseFunc
+
+	mu      sync.Mutex // what follows, and the "applier goroutine"
+	index   uint64
+	began   time.Time
+	waiting []fakeEntry
+	sizes   []int // commands of each entry that was submitted
+}
+
+type fakeEntry struct {
+	data []byte
+	done func(node.Result, error)
+}
+
+func newFakeNode(sm *StateMachine) *fakeNode {
+	f := &fakeNode{sm: sm, began: time.Now()}
+	f.lease.Store(true)
+	f.leading, f.depose = context.WithCancelCause(context.Background())
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.applyLocked(raft.EntryNoOp, nil)
+	return f
+}
+
+func (f *fakeNode) applyLocked(kind raft.EntryKind, data []byte) node.Result {
+	f.index++
+	v, err := f.sm.Apply(raft.Entry{Index: f.index, Term: 1, Time: int64(time.Since(f.began)), Kind: kind, Data: data})
+	if err != nil {
+		panic(err)
+	}
+	return node.Result{Index: f.index, Term: 1, Value: v}
+}
+
+func (f *fakeNode) Propose(ctx context.Context, data []byte) (node.Result, error) {
+	ch := make(chan node.Result, 1)
+	f.Submit(data, func(r node.Result, _ error) { ch <- r })
+	select {
+	case r := <-ch:
+		return r, nil
+	case <-ctx.Done():
+		return node.Result{}, ctx.Err()
+	}
+}
+
+func (f *fakeNode) Submit(data []byte, done func(node.Result, error)) {
+	cs, err := machine.DecodeCommands(data)
+	if err != nil {
+		panic(err)
+	}
+	if e := f.refuse.Load(); e != nil {
+		go done(node.Result{}, *e)
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.sizes = append(f.sizes, len(cs))
+	f.waiting = append(f.waiting, fakeEntry{data, done})
+	if !f.held.Load() {
+		go f.release()
+	}
+}
+
+// release applies what waits.
+func (f *fakeNode) release() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, e := range f.waiting {
+		e.done(f.applyLocked(raft.EntryCommand, e.data), nil)
+	}
+	f.waiting = nil
+}
+
+func (f *fakeNode) entries() []int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]int(nil), f.sizes...)
+}
+
+func (f *fakeNode) SubmitRead(done func(uint64, error)) {
+	go func() { f.mu.Lock(); defer f.mu.Unlock(); done(f.index, nil) }()
+}
+
+func (f *fakeNode) Inspect(g func(uint64)) bool {
+	go func() { f.mu.Lock(); defer f.mu.Unlock(); g(f.index) }()
+	return true
+}
+
+func (f *fakeNode) LeadershipContext() context.Context { return f.leading }
+func (f *fakeNode) Events() (<-chan node.Event, func()) {
+	ch := make(chan node.Event)
+	return ch, func() {}
+}
+func (f *fakeNode) Status() node.Status {
+	return node.Status{ID: 1, Name: "n1", Role: raft.Leader, Term: 1, Leader: 1, LeaderName: "n1", ClusterID: raft.ClusterID{1},
+		Active: raft.Configuration{Members: []raft.Member{{ID: 1, Name: "n1"}}}}
+}
+func (f *fakeNode) ClusterTime() (int64, bool) { return int64(time.Since(f.began)), true }
+func (f *fakeNode) Lease() bool                { return f.lease.Load() }
+func (f *fakeNode) TransferLeadership(context.Context, raft.MemberID) error {
+	return node.ErrTransferFailed
+}
+
+// bench is a service on a fake node with a client.
+type bench struct {
+	t    testing.TB
+	node *fakeNode
+	s    *Service
+	nc   *nats.Conn
+	seen *counts
+}
+
+// counts is an Observer.
+type counts struct {
+	noObserver
+	duplicates, quota atomic.Int64
+}
+
+func (c *counts) DuplicateRequest()   { c.duplicates.Add(1) }
+func (c *counts) QuotaRefused(string) { c.quota.Add(1) }
+
+func newBench(t testing.TB, l Limits, tm Timing) *bench {
+	t.Helper()
+	srv, err := natsserver.Start(natsserver.Config{Name: "n1", ClusterName: "test", Listen: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sm := NewStateMachine(machine.New())
+	b := &bench{t: t, node: newFakeNode(sm), seen: &counts{}}
+	conn, err := srv.Connect(natsserver.ConnOptions{Name: "n1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.s, err = New(Config{Node: b.node, StateMachine: sm, Conn: conn, Name: "n1", ClusterName: "test", Limits: l, Timing: tm, Observer: b.seen})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.s.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if b.nc, err = nats.Connect(srv.ClientURL()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		b.node.held.Store(false)
+		b.node.release()
+		b.nc.Close()
+		if err := b.s.Stop(ctx); err != nil {
+			t.Error(err)
+		}
+		conn.Close()
+		if err := srv.Stop(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	b.await("service", b.s.Serving)
+	return b
+}
+
+func (b *bench) await(what string, ok func() bool) {
+	b.t.Helper()
+	deadline := time.After(10 * time.Second)
+	look := time.NewTicker(time.Millisecond)
+	defer look.Stop()
+	for !ok() {
+		select {
+		case <-deadline:
+			b.t.Fatalf("waited for %s", what)
+		case <-look.C:
+		}
+	}
+}
+
+// send publishes a request; its answer goes to inbox.
+func (b *bench) send(inbox, subject, body string) {
+	b.t.Helper()
+	if err := b.nc.PublishRequest(clientPrefix+"default."+subject, inbox, []byte(body)); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *bench) ask(subject, body string) map[string]any {
+	b.t.Helper()
+	msg, err := b.nc.Request(clientPrefix+"default."+subject, []byte(body), 10*time.Second)
+	if err != nil {
+		b.t.Fatalf("%s: %v", subject, err)
+	}
+	return b.parse(msg)
+}
+
+func (b *bench) parse(msg *nats.Msg) map[string]any {
+	b.t.Helper()
+	var o map[string]any
+	if err := json.Unmarshal(msg.Data, &o); err != nil {
+		b.t.Fatal(err)
+	}
+	return o
+}
+
+func (b *bench) inbox() (*nats.Subscription, string) {
+	b.t.Helper()
+	name := b.nc.NewInbox()
+	sub, err := b.nc.SubscribeSync(name)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return sub, name
+}
+
+func (b *bench) codeOf(o map[string]any) string {
+	e, _ := o["error"].(map[string]any)
+	c, _ := e["code"].(string)
+	return c
+}
