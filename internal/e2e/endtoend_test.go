@@ -53,8 +53,10 @@ func TestEndToEnd(t *testing.T) {
 	done := make(chan []fault)
 	go func() { done <- c.faults(ctx, rand.New(rand.NewPCG(seed, 1))) }()
 	w.run(ctx, clients)
+	ended := time.Now()
 	faults := <-done
 	c.waitReady(30*time.Second, c.nodes...)
+	t.Logf("the last fault was over %v after the clients had ended", time.Since(ended).Round(time.Millisecond))
 
 	anchor(t)
 	w.report()

@@ -110,6 +110,15 @@ func (w *workload) run(ctx context.Context, n int) {
 		}()
 	}
 	wg.Wait()
+	w.t.Logf("all clients were closed %v after the end of the run", time.Since(w.until(ctx)).Round(time.Millisecond))
+}
+
+// until is the instant at which the context ended or will end.
+func (w *workload) until(ctx context.Context) time.Time {
+	if d, ok := ctx.Deadline(); ok {
+		return d
+	}
+	return time.Now()
 }
 
 func (w *workload) client(ctx context.Context, id int) error {
