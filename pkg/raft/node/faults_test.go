@@ -17,12 +17,15 @@ type faultyLog struct {
 	mu      sync.Mutex
 	err     error
 	hold    chan struct{} // Append waits for it; nil: not
+	delay   time.Duration // of each Append
 	appends int           // calls after the error was set
+	states  []raft.HardState
 }
 
 func (f *faultyLog) Append(b storage.Batch) error {
 	f.mu.Lock()
-	hold, err := f.hold, f.err
+	hold, err, delay := f.hold, f.err, f.delay
+	f.states = append(f.states, b.HardState)
 	if err != nil {
 		f.appends++
 	}
@@ -30,6 +33,7 @@ func (f *faultyLog) Append(b storage.Batch) error {
 	if hold != nil {
 		<-hold
 	}
+	time.Sleep(delay) // what a slow disk does
 	if err != nil {
 		return err
 	}
@@ -131,6 +135,86 @@ func TestApplyErrorStopsTheNode(t *testing.T) {
 	})
 }
 
+func TestApplyErrorAnswersEverybody(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1).start()
+		n := c.leader()
+		r := c.propose(n, "before")
+		hold := make(chan struct{})
+		n.machine.mu.Lock()
+		n.machine.hold, n.machine.failAt = hold, r.Index+3
+		n.machine.mu.Unlock()
+		var answers []error // by the applier and, for the last, by the loop
+		var mu sync.Mutex
+		submit := func(count int) {
+			for range count {
+				n.Submit([]byte("x"), func(_ Result, err error) {
+					mu.Lock()
+					defer mu.Unlock()
+					answers = append(answers, err)
+				})
+			}
+			synctest.Wait()
+		}
+		submit(1) // being applied
+		submit(5) // one job behind it
+		submit(5)
+		inspected := n.Inspect(func(uint64) { t.Error("a machine that failed is looked at") })
+		close(hold)
+		<-n.Done()
+		if len(answers) != 11 || !inspected {
+			t.Fatalf("%d answers to 11 proposals", len(answers))
+		}
+		for i, err := range answers {
+			if i < 2 && err != nil || i >= 2 && !errors.Is(err, raft.ErrLeadershipLost) {
+				t.Errorf("answer %d: %v", i, err)
+			}
+		}
+	})
+}
+
+func TestLeadershipWaitsUntilItsFirstEntryIsApplied(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1).start()
+		n := c.leader()
+		c.propose(n, "x")
+		n.kill()
+		hold := make(chan struct{})
+		c.change = func(cfg *Config) { cfg.StateMachine.(*recorder).hold = hold }
+		n = c.startOne(1, n.log.(*storage.Memory).Reopen())
+		defer c.stop()
+		time.Sleep(2 * time.Second) // virtual: elected long since
+		if s := n.Status(); s.Role != raft.Leader || s.Commit != s.Last || s.Leading || s.Ready || n.LeadershipContext().Err() == nil {
+			t.Errorf("while the replay stands still: %+v", s)
+		}
+		close(hold)
+		c.leader()
+		if n.LeadershipContext().Err() != nil {
+			t.Error("not live although a leader")
+		}
+	})
+}
+
+func TestAFailedLogIsNotWrittenToAgain(t *testing.T) {
+	t.Parallel()
+	disk := &faultyLog{Log: storage.NewMemory(), err: errDisk}
+	var cause error
+	var sent int
+	a := &appender{log: disk, queue: newQueue[toWrite](), maxBytes: 1, observer: NoObserver{}, now: func() time.Duration { return 0 },
+		send: func([]raft.Message) { sent++ }, report: func(written) { sent++ }, fail: func(err error) { cause = err }}
+	for i := range uint64(5) {
+		a.queue.push(toWrite{batch: raft.AppendBatch{Seq: i + 1, TruncateAfter: i, Entries: []raft.Entry{{Index: i + 1, Term: 1}},
+			Last: i + 1, LastTerm: 1, MustWrite: true, ThenSend: []raft.Message{{Type: raft.MsgAppendResp}}}})
+	}
+	a.queue.close()
+	a.run()
+	if !errors.Is(cause, errDisk) || disk.appends != 1 || sent != 0 {
+		t.Errorf("cause %v, %d writes, %d messages or reports", cause, disk.appends, sent)
+	}
+}
+
 func TestStalledDiskHandsOverWhileHeartbeatsGoOn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -204,6 +288,46 @@ func TestStalledDiskWithoutFollowersStepsDown(t *testing.T) {
 	})
 }
 
+func TestASlowDiskIsProbedUntilItIsQuick(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newFaultyCluster(t, 1).start()
+		defer c.stop()
+		n := c.leader()
+		disk := n.log.(*faultyLog)
+		elections := n.Status().Core.Elections
+		resume := disk.stall()
+		if _, err := n.Propose(c.ctx(), []byte("x")); !errors.Is(err, raft.ErrLeadershipLost) {
+			t.Fatalf("a proposal on a stalled disk gave %v", err)
+		}
+		disk.mu.Lock()
+		disk.delay = 2 * n.cfg.AppendStallLimit
+		before := len(disk.states)
+		disk.mu.Unlock()
+		resume()
+		time.Sleep(20 * n.cfg.AppendStallLimit) // virtual: time enough to stand many times
+		s := n.Status()
+		if !s.Stalled || s.Role != raft.Standby || s.Core.Elections != elections {
+			t.Errorf("on a slow disk: %+v", s)
+		}
+		disk.mu.Lock()
+		disk.delay = 0
+		for i := before; i < len(disk.states); i++ {
+			if disk.states[i] == disk.states[i-1] {
+				t.Error("a probe repeats what is stored: a log may leave it out")
+			}
+		}
+		if n := len(disk.states) - before; n < 5 {
+			t.Errorf("%d probes", n)
+		}
+		disk.mu.Unlock()
+		c.propose(c.leader(), "y")
+		if s := n.Status(); s.Stalled {
+			t.Errorf("on a quick disk: %+v", s)
+		}
+	})
+}
+
 func TestStopReturnsWhenItsContextEnds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -222,5 +346,33 @@ func TestStopReturnsWhenItsContextEnds(t *testing.T) {
 		}
 		resume()
 		<-n.Done()
+	})
+}
+
+func TestNoAcknowledgementBeforeTheWriteIsDurable(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newFaultyCluster(t, 3).start()
+		defer c.stop()
+		l := c.leader()
+		c.propose(l, "before")
+		slow, away := c.others(l)[0], c.others(l)[1]
+		c.net.Isolate(away.id)
+		resume := slow.log.(*faultyLog).stall()
+		answered := make(chan error, 1)
+		l.Submit([]byte("x"), func(_ Result, err error) { answered <- err })
+		time.Sleep(slow.cfg.AppendStallLimit / 2) // virtual: heartbeats and retransmits go on meanwhile
+		select {
+		case err := <-answered:
+			t.Fatalf("a proposal that is durable on one of three was answered: %v", err)
+		default:
+		}
+		if l.LeadershipContext().Err() != nil {
+			t.Error("heartbeats wait for the disk")
+		}
+		resume()
+		if err := <-answered; err != nil {
+			t.Error(err)
+		}
 	})
 }

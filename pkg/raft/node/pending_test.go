@@ -5,7 +5,24 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/coordd/coordd/pkg/raft"
 )
+
+func TestOnlyTheProposalsOfAnEntrysTermAreMatched(t *testing.T) {
+	t.Parallel()
+	l := &loop{counts: make(map[Outcome]int)}
+	for i, term := range []uint64{3, 3, 3, 5, 5} {
+		l.pending.push(pending{index: uint64(10 + i), term: term})
+	}
+	got := l.matchPending([]raft.Entry{{Index: 9, Term: 3}, {Index: 10, Term: 3}, {Index: 11, Term: 4}, {Index: 12, Term: 5}, {Index: 13, Term: 5}})
+	if len(got) != 2 || got[0].index != 10 || got[1].index != 13 {
+		t.Errorf("matched %v", got)
+	}
+	if len(l.answers) != 2 || l.answers[0].err != raft.ErrLeadershipLost || l.pending.len() != 1 {
+		t.Errorf("%d lost, %d left", len(l.answers), l.pending.len())
+	}
+}
 
 func TestPendingQueueKeepsOrderAndLosesNothing(t *testing.T) {
 	t.Parallel()

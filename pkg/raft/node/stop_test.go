@@ -2,11 +2,13 @@ package node
 
 import (
 	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/coordd/coordd/pkg/raft"
+	"github.com/coordd/coordd/pkg/transport"
 )
 
 func TestStopHandsOver(t *testing.T) {
@@ -77,19 +79,57 @@ func TestStopWithoutAMajorityIsBounded(t *testing.T) {
 	})
 }
 
+// spy looks at messages before they are sent.
+type spy struct {
+	transport.Transport
+	mu     sync.Mutex
+	before func(raft.Message)
+}
+
+func (s *spy) set(before func(raft.Message)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.before = before
+}
+
+func (s *spy) Send(ms []raft.Message) {
+	s.mu.Lock()
+	for _, m := range ms {
+		s.before(m)
+	}
+	s.mu.Unlock()
+	s.Transport.Send(ms)
+}
+
 func TestTransferGoesWhereItIsAsked(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, 3).start()
+		c := newCluster(t, 3)
+		spies := make(map[raft.MemberID]*spy)
+		c.change = func(cfg *Config) {
+			s := &spy{Transport: cfg.Transport, before: func(raft.Message) {}}
+			cfg.Transport, spies[cfg.ID] = s, s
+		}
+		c.start()
 		defer c.stop()
 		l := c.leader()
 		for _, m := range c.running() {
 			<-m.Ready()
 		}
 		for _, f := range c.others(l) {
+			c.propose(l, "x")
+			time.Sleep(100 * time.Millisecond) // virtual: a round of heartbeats renews the lease
 			if !l.Lease() {
-				c.propose(l, "x") // a round renews the lease
+				t.Error("no lease before the transfer")
 			}
+			asked := false
+			spies[l.id].set(func(m raft.Message) {
+				if m.Type == raft.MsgTimeoutNow {
+					if asked = true; l.Lease() {
+						t.Error("the lease is still seen when another member is told to stand")
+					}
+				}
+			})
 			start := time.Now()
 			if err := l.TransferLeadership(c.ctx(), f.id); err != nil {
 				t.Fatalf("to %d: %v", f.id, err)
@@ -97,8 +137,9 @@ func TestTransferGoesWhereItIsAsked(t *testing.T) {
 			if took := time.Since(start); took > 100*time.Millisecond {
 				t.Errorf("the transfer took %v", took)
 			}
-			if l.Lease() {
-				t.Error("a lease outlives the transfer")
+			spies[l.id].set(func(raft.Message) {})
+			if l.Lease() || !asked {
+				t.Errorf("after the transfer: lease %v, asked %v", l.Lease(), asked)
 			}
 			c.leader(f)
 			var not *NotLeaderError

@@ -4,8 +4,12 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/hashicorp/go-hclog"
 
 	"github.com/coordd/coordd/pkg/raft"
 	"github.com/coordd/coordd/pkg/raft/storage/badgerlog"
@@ -19,6 +23,7 @@ type real struct {
 	listeners map[raft.MemberID]net.Listener
 	dirs      map[raft.MemberID]string
 	nodes     map[raft.MemberID]*member
+	logs      *strings.Builder // what nodes that start from now on log; nil: nowhere
 }
 
 func startReal(tb testing.TB, size int) *real {
@@ -53,9 +58,13 @@ func (r *real) start(id raft.MemberID) *member {
 	if err != nil {
 		r.tb.Fatal(err)
 	}
+	var logger hclog.Logger
+	if r.logs != nil {
+		logger = hclog.New(&hclog.LoggerOptions{Output: r.logs})
+	}
 	m := &member{id: id, log: log, machine: &recorder{}}
 	m.Node, err = Start(Config{ID: id, Name: fmt.Sprintf("n%d", id), Members: r.members, Log: log, Transport: t,
-		StateMachine: m.machine, CheckQuorum: true, ClusterHash: [16]byte{1}})
+		StateMachine: m.machine, CheckQuorum: true, ClusterHash: [16]byte{1}, Logger: logger})
 	if err != nil {
 		r.tb.Fatal(err)
 	}
@@ -127,6 +136,44 @@ func TestAllRestartFromBadger(t *testing.T) {
 	}
 	if l.machine.count() != 301 {
 		t.Errorf("%d commands replayed, want 301", l.machine.count())
+	}
+}
+
+func TestAnOldCopyOfADirectoryIsFoundOut(t *testing.T) {
+	t.Parallel()
+	r := startReal(t, 3)
+	c := r.cluster()
+	defer c.stop()
+	l := c.leader()
+	f := c.others(l)[0]
+	c.propose(l, "x")
+	c.barrier(f)
+	f.kill()
+	old := t.TempDir()
+	if err := os.CopyFS(old, os.DirFS(r.dirs[f.id])); err != nil {
+		t.Fatal(err)
+	}
+	f = r.start(f.id)
+	for range 20 {
+		c.propose(l, "y")
+	}
+	c.barrier(f)
+	last := f.Status().Durable
+	f.kill() // its mark is told at the next handshake only, so one more life is needed
+	f = r.start(f.id)
+	c.barrier(f)
+	f.kill()
+	r.dirs[f.id] = old
+	r.logs = &strings.Builder{}
+	f = r.start(f.id)
+	<-f.Ready()
+	c.barrier(f)
+	if s := f.Status(); s.Recovering || s.Last < last {
+		t.Errorf("after it caught up: %+v", s)
+	}
+	f.kill()
+	if !strings.Contains(r.logs.String(), "more of this log than there is") {
+		t.Error("a directory that went back in time was not found out")
 	}
 }
 
