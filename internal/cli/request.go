@@ -159,11 +159,12 @@ func (c *clientFlags) noAnswer(nc *nats.Conn, cause error) error {
 		c.timeout, strings.Join(who, ", "))}
 }
 
-// statusGather is how long answers are waited for after the first one, where it is not known how many come.
-const statusGather = 150 * time.Millisecond
+// statusGather is how long answers of further members are waited for after the first one: a node that is
+// stopped never answers, and one that is busy should not be called unreachable.
+const statusGather = time.Second
 
 // collectStatus asks every node for its status. It returns when as many as the cluster has members have
-// answered, or, from the first answer on, after a while without another one. want bounds the wait for more.
+// answered, and at least want, or some time after the first answer.
 func collectStatus(ctx context.Context, nc *nats.Conn, want int) ([]*coorddv1.NodeStatus, error) {
 	inbox := nc.NewInbox()
 	sub, err := nc.SubscribeSync(inbox)
@@ -175,15 +176,10 @@ func collectStatus(ctx context.Context, nc *nats.Conn, want int) ([]*coorddv1.No
 		return nil, fmt.Errorf("ask for the nodes' status: %w", err)
 	}
 	var nodes []*coorddv1.NodeStatus
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	for {
-		wait := ctx
-		cancel := func() {}
-		if len(nodes) > 0 {
-			// A stopped node's answer never comes; one that is slow to start has this long.
-			wait, cancel = context.WithTimeout(ctx, statusGather)
-		}
-		msg, err := sub.NextMsgWithContext(wait)
-		cancel()
+		msg, err := sub.NextMsgWithContext(ctx)
 		if err != nil {
 			if len(nodes) > 0 {
 				return nodes, nil
@@ -199,6 +195,9 @@ func collectStatus(ctx context.Context, nc *nats.Conn, want int) ([]*coorddv1.No
 		}
 		if !slices.ContainsFunc(nodes, func(n *coorddv1.NodeStatus) bool { return n.GetName() == st.GetName() }) {
 			nodes = append(nodes, st)
+		}
+		if len(nodes) == 1 {
+			defer time.AfterFunc(statusGather, cancel).Stop()
 		}
 		if len(nodes) >= max(want, len(st.GetActive())) {
 			return nodes, nil

@@ -317,6 +317,10 @@ func (p *group) stoppedBy(s unix.Signal) {
 	case (s == unix.SIGTTIN || s == unix.SIGTTOU) && p.tty.handOver(p.pid):
 		p.signal(unix.SIGCONT)
 	case p.tty.takeBack():
+		if !shellWaits() { // nobody would ever continue us, nor the command
+			p.forward(unix.SIGCONT)
+			return
+		}
 		_ = unix.Kill(0, unix.SIGTSTP) // SIGCONT comes through forward
 	}
 }

@@ -196,12 +196,16 @@ func devRoles(ctx context.Context, plan *devPlan) map[string]string {
 		return roles
 	}
 	defer nc.Close()
-	nodes, err := collectStatus(ctx, nc, len(plan.Nodes))
-	if err != nil {
-		return roles
-	}
-	for _, n := range nodes {
-		roles[n.GetName()] = n.GetRole()
-	}
+	// A node's subscriptions reach the other servers a moment after it is ready.
+	_ = retry(ctx, func() (again bool, err error) { // what is not known by then stays blank
+		nodes, err := collectStatus(ctx, nc, len(plan.Nodes))
+		for _, n := range nodes {
+			roles[n.GetName()] = n.GetRole()
+		}
+		if err == nil && len(roles) < len(plan.Nodes) {
+			err = errors.New("not all have answered")
+		}
+		return true, err
+	})
 	return roles
 }

@@ -76,3 +76,28 @@ func (t *terminal) close() {
 		_ = t.file.Close() // nothing was written
 	}
 }
+
+// shellWaits reports whether a shell with job control started our process group: an ancestor in the same
+// session and another group. A group without one is orphaned (POSIX, XBD 3.261), and the kernel doesn't stop it.
+func shellWaits() bool {
+	ours := unix.Getpgrp()
+	session, err := unix.Getsid(0)
+	if err != nil {
+		return false
+	}
+	for pid := os.Getppid(); pid > 1; {
+		s, err := unix.Getsid(pid)
+		if err != nil || s != session {
+			return false
+		}
+		if g, err := unix.Getpgid(pid); err != nil || g != ours {
+			return err == nil
+		}
+		p, ok := readProcess(pid)
+		if !ok {
+			return false
+		}
+		pid = p.parent
+	}
+	return false
+}
