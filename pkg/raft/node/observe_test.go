@@ -106,7 +106,7 @@ func TestMembersAreAnnounced(t *testing.T) {
 					break
 				}
 			}
-			c.barrier(f)
+			c.propose(l, "x") // behind it the change is committed
 		}
 	})
 }
