@@ -67,7 +67,7 @@ func (r *route) end() { r.cancel() }
 func (r *route) send(m raft.Message) {
 	way, _ := r.t.network.way(r.t.self, r.peer.ID)
 	size := sizeOf(&m)
-	p := parcel{message: copied(m)}
+	p := parcel{message: m}
 	if way.delay > 0 {
 		p.due = time.Now().Add(way.delay)
 	}
@@ -142,7 +142,7 @@ func (l *lane) run(ctx context.Context) {
 			}
 		}
 		clear(batch)
-		if len(batch) > 0 && l.connected.Load() {
+		if l.connected.Load() && l.queue.Len() == 0 {
 			l.told.Store(false)
 		}
 	}
@@ -266,7 +266,7 @@ func (l *lane) deliver(m raft.Message) bool {
 	size, sender := sizeOf(&m), transport.Peer{ID: m.From, Name: l.session.ours.Name}
 	r.t.cfg.Observer.PeerSent(r.peer.Label(), transportLabel, size)
 	l.session.target.cfg.Observer.PeerReceived(sender.Label(), transportLabel, size)
-	theirHandler.Receive(m)
+	theirHandler.Receive(copied(m))
 	return true
 }
 

@@ -108,8 +108,8 @@ func (s *session) flush(ping bool) error {
 		l.route.lose(len(s.batch))
 		return err
 	}
-	if l.class == transport.Bulk && len(s.batch) > 0 {
-		l.told.Store(false) // there is room again: the next overflow is another failure
+	if l.class == transport.Bulk && l.queue.Len() == 0 {
+		l.told.Store(false) // the peer has caught up: the next overflow is another failure
 	}
 	return nil
 }

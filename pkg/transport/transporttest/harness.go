@@ -65,6 +65,7 @@ func Run(t *testing.T, harness func(t testing.TB) Harness) {
 		{"peer moves to another address", testMove},
 		{"peer is removed", testRemoved},
 		{"both sides learn marks", testMarks},
+		{"one that is called learns marks", testMarksOfCaller},
 		{"wrong cluster", testWrongCluster},
 		{"wrong static members", testWrongHash},
 		{"cluster known on one side", testHalfKnownCluster},

@@ -116,7 +116,13 @@ func runHostile(t *testing.T, harness func(t testing.TB) Harness) {
 		{"newer connection of the same member", "", func(t *testing.T, dial func() net.Conn) {
 			older := shaken(t, dial)
 			newer := shaken(t, dial)
-			ended(t, older)
+			// The older one is not idle, so it can only have been replaced.
+			await(t, "the older connection ends", func() bool {
+				older.SetDeadline(time.Now().Add(waitLimit))
+				older.Write(wire.AppendPing(nil, wire.Ping{Stamp: 1}))
+				_, err := wire.NewReader(older, wire.HandshakeLimit).Next()
+				return err != nil
+			})
 			newer.Write(wire.AppendPing(nil, wire.Ping{Stamp: 5}))
 			if f := frame(t, newer); f.Kind != wire.KindPong {
 				t.Errorf("a ping was answered with %+v", f)

@@ -228,3 +228,21 @@ func testMarks(t *testing.T, h Harness) {
 		return slot == 7 && m == mark(7)
 	})
 }
+
+// testMarksOfCaller has a member that cannot call back: what it is told, it is told as the one that was called.
+func testMarksOfCaller(t *testing.T, h Harness) {
+	newest := raft.Mark{LastTerm: 3, Last: 30, Hash: [16]byte{3}}
+	one := newNode(t, h, 1, "", func(id *transport.Identity) { id.MarkSlot = 8 })
+	one.Recorder.Seen(transport.Identity{Member: 2, MarkSlot: 5, Mark: newest}, 0, raft.Mark{})
+	one.start(t)
+	two := newNode(t, h, 2, "", nil).start(t)
+	two.SetPeers([]transport.Peer{{ID: 1, Name: "n1"}, two.peer()})
+	one.SetPeers([]transport.Peer{one.peer(), two.peer()})
+	one.reaches(t, two)
+	for _, s := range two.seen(1) {
+		if s.OurSlot == 5 && s.Ours == newest && s.Peer.MarkSlot == 8 {
+			return
+		}
+	}
+	t.Fatalf("member 2 took messages and was told %+v", two.seen(1))
+}

@@ -89,6 +89,9 @@ func (r *Recorder) edit(f func(*transport.Identity)) {
 	f(&r.identity)
 }
 
+// Hook has f called with each message that is received from now on; it may block.
+func (r *Recorder) Hook(f func(raft.Message)) { r.hook(f) }
+
 // hook has f called with each message that is received from now on.
 func (r *Recorder) hook(f func(raft.Message)) {
 	r.mu.Lock()
