@@ -103,7 +103,7 @@ func (s *Session) acquire(ctx context.Context, name string, o lockOptions) (l *L
 			return nil, stood, fmt.Errorf("lock %q: %w", name, t.err)
 		case <-queued:
 			queued, answer, stood = nil, nil, true
-			s.soon() // an answer while it waits is due sooner than before
+			s.sooner() // renewals are the backup for the grant's event
 		case <-answer:
 			return nil, stood, fmt.Errorf("lock %q: %w", name, s.withdraw(t, c, nil))
 		case <-ctx.Done():

@@ -44,19 +44,21 @@ func TestConcurrentCallsShareMessages(t *testing.T) {
 	const n = 400
 	together(t, c, n)
 	single, batches := len(r.Seen("lock.acquire"))+len(r.Seen("lock.release")), r.Seen("batch")
-	commands := 0
+	seqs := map[uint64]bool{} // a repeated message counts once
 	for _, m := range batches {
 		var b coorddv1.BatchRequest
 		if err := unmarshal(m.Body, &b); err != nil {
 			t.Fatal(err)
 		}
-		commands += len(b.GetCommands())
+		for _, c := range b.GetCommands() {
+			seqs[c.GetSeq()] = true
+		}
 		if len(b.GetCommands()) > batchCommands || len(m.Body) > batchBytes+4096 {
 			t.Errorf("a batch of %d commands, %d bytes", len(b.GetCommands()), len(m.Body))
 		}
 	}
-	if commands+single != 2*n || len(batches) > n/4 || single > n/4 {
-		t.Errorf("%d commands in %d batches and %d alone", commands, len(batches), single)
+	if len(seqs) < 2*n-single || len(seqs) > 2*n || len(batches) > n/4 || single > n/4 {
+		t.Errorf("%d commands in %d batches and %d alone", len(seqs), len(batches), single)
 	}
 }
 

@@ -166,14 +166,10 @@ func (c *Client) session(ctx context.Context) (*Session, error) {
 		if s != nil && s.Err() == nil {
 			return s, nil
 		}
-		c.mu.Lock()
-		o := c.opening
+		o := c.startOpening()
 		if o == nil {
-			o = &opening{done: make(chan struct{})}
-			c.opening = o
-			go c.openDefault(o)
+			continue // closed just now
 		}
-		c.mu.Unlock()
 		select {
 		case <-o.done:
 			if o.err != nil {
@@ -186,6 +182,18 @@ func (c *Client) session(ctx context.Context) (*Session, error) {
 			return nil, fmt.Errorf("open a session: %w", ended(ctx))
 		}
 	}
+}
+
+// startOpening returns the attempt that is under way, or a new one; nil if the client is closed.
+func (c *Client) startOpening() *opening {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.opening == nil && !c.closed {
+		o := &opening{done: make(chan struct{})}
+		c.opening = o
+		c.wg.Go(func() { c.openDefault(o) })
+	}
+	return c.opening
 }
 
 // openDefault opens the default session, whoever waits for it.

@@ -72,17 +72,18 @@ func (l *lease) remaining() time.Duration {
 	}
 	t, now := l.term.Load(), l.clock()
 	mono, wall := now.mono-t.sent.mono, now.wall-t.sent.wall
-	var why error
-	if apart := wall - mono; apart > jumpLimit || apart < -jumpLimit {
-		why = fmt.Errorf("the machine slept or its clock was set (wall time moved by %v, monotonic time by %v): %w", wall, mono, ErrSessionExpired)
-	} else if left := t.budget - max(mono, wall); left > 0 {
-		return left
-	} else {
-		why = fmt.Errorf("no renewal was answered for %v: %w", max(mono, wall).Round(time.Millisecond), ErrSessionExpired)
+	if apart := wall - mono; apart <= jumpLimit && apart >= -jumpLimit {
+		if left := t.budget - max(mono, wall); left > 0 {
+			return left
+		}
+		l.lose(fmt.Errorf("no renewal was answered for %v: %w", max(mono, wall).Round(time.Millisecond), ErrSessionExpired))
+		return 0
 	}
-	l.lost.CompareAndSwap(nil, &why)
+	l.lose(fmt.Errorf("the machine slept or its clock was set (wall time moved by %v, monotonic time by %v): %w", wall, mono, ErrSessionExpired))
 	return 0
 }
+
+func (l *lease) lose(why error) { l.lost.CompareAndSwap(nil, &why) }
 
 // reason returns why the lease was lost, nil while it is not.
 func (l *lease) reason() error {

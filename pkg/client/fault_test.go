@@ -228,6 +228,13 @@ func TestAForcedReleaseIsToldAtOnce(t *testing.T) {
 	if cause := context.Cause(l.Context()); cause != ErrForced || l.Valid() != ErrForced {
 		t.Errorf("cause %v", cause)
 	}
+	if got := lookAt(t, c, "x").GetState(); got != coorddv1.Lock_DELAYED {
+		t.Errorf("before the holder agrees it is %v", got)
+	}
+	if err := l.Unlock(t.Context()); !errors.Is(err, ErrForced) {
+		t.Errorf("unlock: %v", err)
+	}
+	r.until(t, "the delay ends when the holder agrees", func() bool { return lookAt(t, c, "x").GetState() == coorddv1.Lock_FREE })
 	if e := <-events; e.Kind != EventLost || e.Lock != "x" || e.Fence != l.Fence() || e.Reason != "forced: maintenance" {
 		t.Errorf("event %+v", e)
 	}

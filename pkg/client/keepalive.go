@@ -22,13 +22,18 @@ const (
 func (s *Session) keepAlive() {
 	timer := time.NewTimer(s.interval())
 	defer timer.Stop()
+	last := s.c.clock().mono
 	for {
 		select {
 		case <-s.ctx.Done():
 			return
+		case <-s.nudge:
+			timer.Reset(max(0, s.interval()-(s.c.clock().mono-last)))
+			continue
 		case <-s.kick:
 		case <-timer.C:
 		}
+		last = s.c.clock().mono
 		s.renew()
 		timer.Reset(s.interval())
 	}
@@ -39,6 +44,14 @@ func (s *Session) soon() {
 	select {
 	case s.kick <- struct{}{}:
 	default: // asked for already
+	}
+}
+
+// sooner says that a renewal may be due earlier than before.
+func (s *Session) sooner() {
+	select {
+	case s.nudge <- struct{}{}:
+	default: // said already
 	}
 }
 

@@ -22,6 +22,7 @@ type Lock struct {
 	ctx      lockContext
 	cancel   context.CancelCauseFunc
 	ended    atomic.Pointer[error] // why it ended; set once
+	yielded  atomic.Bool           // a forced release was agreed to
 	released chan struct{}         // closed when the release is known to have come to an end
 
 	// Guarded by the session's mutex.
@@ -115,6 +116,10 @@ func (l *Lock) Unlock(ctx context.Context) error {
 		l.s.giveBack(l)
 	}
 	if cause := *l.ended.Load(); cause != ErrReleased {
+		if cause == ErrForced && !l.yielded.Swap(true) {
+			// The service keeps others out until this holder can't believe in its hold any more. It doesn't now.
+			l.s.release(l.name, l.fence, func(error) {})
+		}
 		return fmt.Errorf("unlock %q: %w", l.name, cause)
 	}
 	timer := time.NewTimer(l.s.cfg.timeout)

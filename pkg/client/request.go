@@ -63,6 +63,11 @@ func (w *wire) do(ctx context.Context, r *request) (out outcome, err error) {
 		if ctx.Err() != nil {
 			return out, context.Cause(ctx)
 		}
+		select {
+		case <-w.done:
+			return out, fmt.Errorf("client: %w", ErrClosed)
+		default:
+		}
 		if r.begin != nil && !r.begin() {
 			return out, errUnwanted
 		}
@@ -93,6 +98,8 @@ func (w *wire) do(ctx context.Context, r *request) (out outcome, err error) {
 			select {
 			case <-ctx.Done():
 				return out, context.Cause(ctx)
+			case <-w.done:
+				return out, fmt.Errorf("client: %w", ErrClosed)
 			case <-again:
 				next = true
 			case <-timer.C:

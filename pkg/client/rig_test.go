@@ -24,7 +24,39 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/golang/glog.(*fileSink).flushDaemon"))
+	goleak.VerifyTestMain(stopping{m}, goleak.IgnoreTopFunction("github.com/golang/glog.(*fileSink).flushDaemon"))
+}
+
+// stopping runs the tests and then stops what the examples share.
+type stopping struct{ m *testing.M }
+
+func (s stopping) Run() int {
+	code := s.m.Run()
+	exampleRig.Lock()
+	defer exampleRig.Unlock()
+	if exampleRig.r != nil {
+		exampleRig.r.Stop()
+	}
+	return code
+}
+
+var exampleRig struct {
+	sync.Mutex
+	r *Rig
+}
+
+// ServiceURL returns the address of a service that all examples share.
+func ServiceURL() string {
+	exampleRig.Lock()
+	defer exampleRig.Unlock()
+	if exampleRig.r == nil {
+		r, err := StartRig()
+		if err != nil {
+			panic(err)
+		}
+		exampleRig.r = r
+	}
+	return exampleRig.r.URL()
 }
 
 // Rig is a real node and service in this process, with a relay between it and the clients at which tests make

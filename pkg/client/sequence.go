@@ -181,9 +181,8 @@ func (x *sequenceSet) forget(q *Sequence) {
 func (q *Sequence) lease(ctx context.Context, want, least int64) (Range, error) {
 	var rep coorddv1.SequenceAllocReply
 	err := q.set.execute(ctx, q.name, "id.alloc", &coorddv1.SequenceAllocRequest{Count: want, MinCount: least}, &rep)
-	switch codeOf(err) {
-	case coorddv1.CodeSeqNotFound, coorddv1.CodeCountTooLarge: // deleted, or made anew
-		q.set.forget(q)
+	if code := codeOf(err); code == coorddv1.CodeSeqNotFound || code == coorddv1.CodeCountTooLarge && least < want {
+		q.set.forget(q) // it was deleted, or made anew with other values
 	}
 	if err != nil {
 		return Range{}, err

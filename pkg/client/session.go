@@ -30,6 +30,7 @@ type Session struct {
 	cancel context.CancelCauseFunc
 	done   chan struct{}
 	kick   chan struct{} // asks for a renewal at once
+	nudge  chan struct{} // says that interval may have become shorter
 	wg     sync.WaitGroup
 
 	events    *eventQueue
@@ -81,7 +82,7 @@ func (c *Client) open(ctx context.Context, cfg config) (*Session, error) {
 
 func (c *Client) newSession(cfg config, id uint64, secret []byte, generation uint64, ttl time.Duration, w window) *Session {
 	s := &Session{c: c, cfg: cfg, id: id, secret: secret, generation: generation, ttl: ttl, window: w,
-		done: make(chan struct{}), kick: make(chan struct{}, 1), events: newEventQueue(),
+		done: make(chan struct{}), kick: make(chan struct{}, 1), nudge: make(chan struct{}, 1), events: newEventQueue(),
 		tickets: make(map[uint64]*ticket), holds: make(map[uint64]*Lock)}
 	if s.ttl <= 0 {
 		s.ttl = cfg.ttl

@@ -38,6 +38,7 @@ type wire struct {
 	onAgain   func()
 	checking  bool // a health check is under way
 	stopped   bool
+	done      chan struct{} // closed when the wire stops
 
 	answered atomic.Bool // coordd has answered something on this connection
 }
@@ -58,7 +59,7 @@ type answer struct {
 }
 
 func newWire(nc *nats.Conn, own bool, log hclog.Logger, clock func() instant) *wire {
-	return &wire{nc: nc, own: own, log: log, clock: clock, exchanges: make(map[uint64]*exchange), again: make(chan struct{})}
+	return &wire{nc: nc, own: own, log: log, clock: clock, exchanges: make(map[uint64]*exchange), again: make(chan struct{}), done: make(chan struct{})}
 }
 
 // start subscribes to the inbox and begins to watch the connection.
@@ -83,6 +84,7 @@ func (w *wire) stop() {
 	w.mu.Lock()
 	w.stopped = true
 	w.mu.Unlock()
+	close(w.done)
 	_ = w.sub.Unsubscribe() // the connection may be closed already
 	w.nc.RemoveStatusListener(w.status)
 	if w.own {
