@@ -3,14 +3,13 @@ package machine
 import (
 	"crypto/sha256"
 	"fmt"
-	"testing"
 	"time"
 )
 
 // rig feeds a machine as a log does, and looks after each entry for what must never happen: an
 // inconsistent state, a fence that doesn't grow, a gap in a session's events.
 type rig struct {
-	t     testing.TB
+	t     tb
 	m     *Machine
 	index uint64
 	term  uint64
@@ -21,10 +20,17 @@ type rig struct {
 	last Result
 }
 
+// tb is what testing.T and rapid.T have in common, as far as it is needed here.
+type tb interface {
+	Helper()
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+}
+
 const electionTimeout = 300 * time.Millisecond
 
 // newRig returns a rig in term 1 that is serving, at 1 s of cluster time, with domain 7.
-func newRig(t testing.TB) *rig {
+func newRig(t tb) *rig {
 	r := &rig{t: t, m: New(), now: time.Second, told: map[uint64]uint64{}}
 	r.elect()
 	r.apply(Command{Kind: KindInit, Init: &Init{Domain: 7}})
