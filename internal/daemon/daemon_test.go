@@ -1,0 +1,330 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"go.uber.org/goleak"
+	"google.golang.org/protobuf/proto"
+
+	coorddv1 "github.com/coordd/coordd/api/coordd/v1"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// lines collects a log.
+type lines struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// running is a daemon that a test runs.
+type running struct {
+	t      *testing.T
+	d      *Daemon
+	log    *lines
+	cancel context.CancelFunc
+	done   chan error
+}
+
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func testConfig(t *testing.T, name string) Config {
+	t.Helper()
+	return Config{Name: name, DataDir: t.TempDir(), CheckQuorum: true, PeerListen: "127.0.0.1:0", NATSListen: freeAddr(t), HTTPListen: freeAddr(t),
+		LogLevel: "debug", LogFormat: "text"}
+}
+
+func run(t *testing.T, cfg Config) *running {
+	t.Helper()
+	if err := cfg.Complete(); err != nil {
+		t.Fatal(err)
+	}
+	r := &running{t: t, log: &lines{}, done: make(chan error, 1)}
+	r.d = New(cfg, r.log)
+	ctx, cancel := context.WithCancel(context.Background())
+	r.cancel = cancel
+	go func() { r.done <- r.d.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		select {
+		case <-r.done:
+		case <-time.After(20 * time.Second):
+			t.Error("the daemon did not stop")
+		}
+		if t.Failed() {
+			t.Logf("log of %s:\n%s", cfg.Name, r.log)
+		}
+	})
+	return r
+}
+
+// end waits for Run and leaves its result for Cleanup.
+func (r *running) end() error {
+	r.t.Helper()
+	select {
+	case err := <-r.done:
+		r.done <- err
+		return err
+	case <-time.After(20 * time.Second):
+		r.t.Fatalf("the daemon did not stop:\n%s", r.log)
+		return nil
+	}
+}
+
+func (r *running) get(path string) (int, string) {
+	r.t.Helper()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Get("http://" + r.d.cfg.HTTPListen + path)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return resp.StatusCode, string(b)
+}
+
+func (r *running) waitReady() {
+	r.t.Helper()
+	r.eventually("ready", func() bool { code, _ := r.get("/readyz"); return code == 200 })
+}
+
+func (r *running) eventually(what string, ok func() bool) {
+	r.t.Helper()
+	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			_, why := r.get("/readyz?verbose")
+			r.t.Fatalf("not in time: %s\n%s\n%s", what, why, r.log)
+		}
+	}
+}
+
+func TestANodeAloneServesAndStopsWithoutATrace(t *testing.T) {
+	t.Parallel()
+	r := run(t, testConfig(t, "n1"))
+	r.waitReady()
+	if code, body := r.get("/livez"); code != 200 || body != "ok" {
+		t.Errorf("/livez: %d %s", code, body)
+	}
+	if code, body := r.get("/readyz?verbose"); code != 200 || !strings.HasPrefix(body, "[+]member ok\n[+]applied ok\n[+]read ok\n[+]nats ok\n[+]disk ok\n") {
+		t.Errorf("/readyz: %d %s", code, body)
+	}
+	r.eventually("the leader's metrics", func() bool {
+		_, body := r.get("/metrics")
+		return strings.Contains(body, "\ncoordd_is_leader 1\n") && strings.Contains(body, "\ncoordd_nats_connected 1\n") &&
+			strings.Contains(body, "\ncoordd_failure_tolerance 0\n")
+	})
+	if code, body := r.get("/"); code != 200 || !strings.Contains(body, "<td>leader</td>") {
+		t.Errorf("/: %d %s", code, body)
+	}
+	st := status(t, "nats://"+r.d.cfg.NATSListen, "n1")
+	if st.GetPid() != int64(os.Getpid()) || st.GetHttpUrl() != "http://"+r.d.cfg.HTTPListen || st.GetNatsUrl() != "nats://"+r.d.cfg.NATSListen || st.GetDiskFreeBytes() == 0 {
+		t.Errorf("status: %v", st)
+	}
+	r.cancel()
+	if err := r.end(); err != nil {
+		t.Errorf("an orderly stop: %v", err)
+	}
+	if !strings.Contains(r.log.String(), "stopped") || strings.Contains(r.log.String(), "not orderly") {
+		t.Errorf("log:\n%s", r.log)
+	}
+}
+
+func status(t *testing.T, url, name string) *coorddv1.NodeStatus {
+	t.Helper()
+	nc, err := nats.Connect(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	msg, err := nc.Request("coord.node.v1."+name+".status", nil, 5*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	st := &coorddv1.NodeStatus{}
+	if err := proto.Unmarshal(msg.Data, st); err != nil {
+		t.Fatal(err)
+	}
+	return st
+}
+
+func TestAFailureOfAnyPartStopsTheNodeWithItsCause(t *testing.T) {
+	t.Parallel()
+	r := run(t, testConfig(t, "n1"))
+	r.waitReady()
+	cause := errors.New("the disk said no")
+	r.d.fail(fmt.Errorf("log: %w", cause))
+	if err := r.end(); !errors.Is(err, cause) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := net.DialTimeout("tcp", r.d.cfg.NATSListen, time.Second); err == nil {
+		t.Error("NATS still listens")
+	}
+}
+
+func TestANodeThatStoppedByItselfIsAFailure(t *testing.T) {
+	t.Parallel()
+	r := run(t, testConfig(t, "n1"))
+	r.waitReady()
+	if err := r.d.node.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.end(); err == nil || !strings.Contains(err.Error(), "the node stopped") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestAStartThatFailsGivesEverythingBack(t *testing.T) {
+	t.Parallel()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	for setting, change := range map[string]func(*Config){
+		"--http-listen": func(c *Config) { c.HTTPListen = taken.Addr().String() },
+		"--peer-listen": func(c *Config) { c.PeerListen = taken.Addr().String() },
+		"nats":          func(c *Config) { c.NATSListen = taken.Addr().String() },
+	} {
+		t.Run(setting, func(t *testing.T) {
+			cfg := testConfig(t, "n1")
+			good := cfg
+			change(&cfg)
+			r := run(t, cfg)
+			if err := r.end(); err == nil || !strings.Contains(err.Error(), setting) || !strings.Contains(err.Error(), taken.Addr().String()) || !strings.Contains(err.Error(), "in use") {
+				t.Errorf("got %v", err)
+			}
+			// The directory and the other addresses are free again.
+			again := run(t, good)
+			again.waitReady()
+			again.cancel()
+			if err := again.end(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestThreeNodesFindEachOtherAndHandOver(t *testing.T) {
+	t.Parallel()
+	var peers []string
+	var addrs []string
+	for i := range 3 {
+		addrs = append(addrs, freeAddr(t))
+		peers = append(peers, fmt.Sprintf("n%d=%s", i+1, addrs[i]))
+	}
+	var nodes []*running
+	var routes []string
+	for range 3 {
+		routes = append(routes, freeAddr(t))
+	}
+	for i := range 3 {
+		cfg := testConfig(t, fmt.Sprintf("n%d", i+1))
+		var err error
+		if cfg.Peers, err = ParsePeers(peers); err != nil {
+			t.Fatal(err)
+		}
+		cfg.PeerListen, cfg.NATSClusterListen, cfg.NATSRoutes = "", routes[i], routes
+		nodes = append(nodes, run(t, cfg))
+	}
+	for _, r := range nodes {
+		r.waitReady()
+	}
+	leader := func() *running {
+		for _, r := range nodes {
+			if _, body := r.get("/metrics"); strings.Contains(body, "\ncoordd_is_leader 1\n") {
+				return r
+			}
+		}
+		return nil
+	}
+	var first *running
+	nodes[0].eventually("a leader", func() bool { first = leader(); return first != nil })
+	first.eventually("two may fail before one does", func() bool {
+		_, body := first.get("/metrics")
+		return strings.Contains(body, "\ncoordd_failure_tolerance 1\n") && strings.Contains(body, `coordd_peer_sent_bytes_total{peer="n`)
+	})
+	first.cancel()
+	if err := first.end(); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(first.log.String(), "not handed over") {
+		t.Errorf("leadership was not handed over:\n%s", first.log)
+	}
+	nodes = without(nodes, first)
+	nodes[0].eventually("another leader", func() bool { return leader() != nil })
+
+	// The last one alone lives, and is not ready.
+	nodes[1].cancel()
+	if err := nodes[1].end(); err != nil {
+		t.Fatal(err)
+	}
+	last := nodes[0]
+	last.eventually("not ready without a majority", func() bool {
+		code, body := last.get("/readyz")
+		return code == 503 && strings.Contains(body, "[-]read failed")
+	})
+	if code, _ := last.get("/livez"); code != 200 {
+		t.Errorf("/livez without a majority: %d", code)
+	}
+}
+
+func without(rs []*running, out *running) (left []*running) {
+	for _, r := range rs {
+		if r != out {
+			left = append(left, r)
+		}
+	}
+	return left
+}
+
+func TestLogLevelCanBeChanged(t *testing.T) {
+	t.Parallel()
+	out := &lines{}
+	d := New(Config{Name: "n1", LogLevel: "error", LogFormat: "json"}, out)
+	d.Logger().Info("quiet")
+	if err := d.SetLogLevel("debug"); err != nil {
+		t.Fatal(err)
+	}
+	d.Logger().Debug("spoken")
+	if err := d.SetLogLevel("loud"); err == nil {
+		t.Error("a level that does not exist was taken")
+	}
+	if s := out.String(); strings.Contains(s, "quiet") || !strings.Contains(s, `"@message":"spoken"`) || !strings.Contains(s, `"node":"n1"`) {
+		t.Errorf("log: %s", s)
+	}
+}
