@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	coorddv1 "github.com/coordd/coordd/api/coordd/v1"
 	"github.com/coordd/coordd/internal/machine"
 	"github.com/coordd/coordd/internal/service/natsserver"
 	"github.com/coordd/coordd/pkg/raft"
@@ -239,3 +240,5 @@ func (b *bench) codeOf(o map[string]any) string {
 	c, _ := e["code"].(string)
 	return c
 }
+
+func quoted(s string) *coorddv1.LockGetRequest { return &coorddv1.LockGetRequest{Cluster: s} }
