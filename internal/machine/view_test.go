@@ -57,11 +57,14 @@ func TestViewsNeverChange(t *testing.T) {
 	for seed := range uint64(6) {
 		m := New()
 		w := newWorkload(m, randomPick(seed+1000))
+		var views []*View
+		var hashes [][32]byte
 		for i := range 40 {
 			run(t, w, 10, m)
 			v := m.View()
 			want := v.Hash()
 			now := v.Now()
+			views, hashes = append(views, v), append(hashes, want)
 			wg.Go(func() {
 				for range 3 {
 					if v.Hash() != want || v.Now() != now {
@@ -78,6 +81,11 @@ func TestViewsNeverChange(t *testing.T) {
 					v.LowestRemainingRatio()
 				}
 			})
+		}
+		for i, v := range views {
+			if v.Hash() != hashes[i] {
+				t.Errorf("seed %d: view %d has changed by the end", seed, i)
+			}
 		}
 	}
 }
