@@ -234,3 +234,26 @@ func TestWitnessed(t *testing.T) {
 		t.Fatalf("mark %+v", y.c.recovering)
 	}
 }
+
+// TestAcknowledgementsOfAnUnrecordedDirectory do not count before the entry that records it is in effect.
+func TestAcknowledgementsOfAnUnrecordedDirectory(t *testing.T) {
+	t.Parallel()
+	y := one(t, 3, HardState{Term: 3}, 1)
+	y.lead()
+	ack := func() {
+		y.step(Message{Type: MsgAppendResp, From: 2, Term: 4, Session: y.c.peer(2).pr.Session, Index: y.c.log.last, Incarnation: Incarnation{5}})
+		y.writeAll()
+	}
+	ack()
+	if y.c.log.commit != 0 || y.c.peer(2).pr.Match != 0 {
+		t.Fatalf("commit %d", y.c.log.commit)
+	}
+	conf, index := y.c.Config()
+	if m, _ := conf.Member(2); m.Incarnation != (Incarnation{5}) || index != 3 {
+		t.Fatalf("configuration at %d: %+v", index, conf)
+	}
+	ack()
+	if y.c.log.commit != 3 {
+		t.Fatalf("commit %d", y.c.log.commit)
+	}
+}

@@ -73,6 +73,8 @@ func TestReadsOfANewLeaderWait(t *testing.T) {
 	y.step(Message{Type: MsgReadIndex, From: 3, Term: 4, Round: 8})
 	y.step(Message{Type: MsgReadIndex, From: 3, Term: 4, Round: 8}) // repeated meanwhile
 	y.step(Message{Type: MsgHeartbeatResp, From: 2, Term: 4, Session: p.pr.Session, Round: y.c.lead.rounds.last})
+	y.pass(80 * time.Millisecond) // a round is sent meanwhile
+	y.step(Message{Type: MsgHeartbeatResp, From: 2, Term: 4, Session: p.pr.Session, Round: y.c.lead.rounds.last})
 	if len(y.reads) > 0 {
 		t.Fatalf("answered before the first commit of the term: %+v", y.reads)
 	}
@@ -178,5 +180,32 @@ func TestAnswersToAnEarlierLifeFitNoRequest(t *testing.T) {
 	y.step(Message{Type: MsgReadIndexResp, From: 2, Term: 3, Round: req[0].Round, Index: 1})
 	if len(y.reads) != 1 {
 		t.Fatalf("answers %+v", y.reads)
+	}
+}
+
+// TestRefusedReadsEnd tells a follower's readers that its leader is none, and that it changed.
+func TestRefusedReadsEnd(t *testing.T) {
+	t.Parallel()
+	y := one(t, 3, HardState{Term: 3}, 1)
+	y.step(Message{Type: MsgHeartbeat, From: 2, Term: 3, Round: 1})
+	y.c.ReadIndex(1, y.now)
+	y.out()
+	round := y.take(MsgReadIndex)[0].Round
+	y.step(Message{Type: MsgReadIndexResp, From: 3, Term: 3, Round: round, Index: 1}) // not the leader
+	y.step(Message{Type: MsgReadIndexResp, From: 2, Term: 3, Round: round, Reject: true})
+	if len(y.reads) != 1 || y.reads[0].Err != ErrNotLeader {
+		t.Fatalf("answers %+v", y.reads)
+	}
+	y.c.ReadIndex(2, y.now)
+	y.out()
+	y.c.ReadIndex(3, y.now)
+	y.step(Message{Type: MsgHeartbeat, From: 3, Term: 4, Round: 1})
+	if len(y.reads) != 3 || y.reads[1].Err != ErrLeadershipLost || y.reads[2].Err != ErrLeadershipLost {
+		t.Fatalf("answers %+v", y.reads)
+	}
+	z := one(t, 3, HardState{Term: 3}, 1)
+	z.step(Message{Type: MsgReadIndex, From: 2, Term: 3, Round: 5})
+	if m := z.take(MsgReadIndexResp); len(m) != 1 || !m[0].Reject || m[0].Round != 5 {
+		t.Fatalf("a follower answers a read request with %+v", m)
 	}
 }

@@ -287,7 +287,7 @@ func TestLostAppendsAreSentAgain(t *testing.T) {
 	nw.same()
 }
 
-// TestAnyLossOnly loses random messages of every type, half of them, for a long time.
+// TestHalfOfAllMessagesLost loses random messages of every type, half of them, for a long time.
 func TestHalfOfAllMessagesLost(t *testing.T) {
 	t.Parallel()
 	nw := newNetwork(t, 3)
@@ -423,7 +423,7 @@ func TestLeaderCommitsPrecedingEntries(t *testing.T) {
 	}
 }
 
-// TestNewLeaderKeepsOthersAnswersOut ignores acknowledgements of another session.
+// TestOldSessionsDoNotCount ignores acknowledgements of another session.
 func TestOldSessionsDoNotCount(t *testing.T) {
 	t.Parallel()
 	y := one(t, 3, HardState{Term: 3}, 1)

@@ -162,9 +162,12 @@ func (c *Core) refuse(m *Message, t MessageType) {
 	c.send = append(c.send, Message{Type: t, From: c.id, To: m.From, Term: c.hard.Term, Reject: true, Round: m.Round, Session: m.Session})
 }
 
+// maxPosition bounds the terms and indexes that are believed, so that none can overflow.
+const maxPosition = 1 << 62
+
 // wellFormed checks what must hold for any message, whoever sent it.
 func (c *Core) wellFormed(m *Message) bool {
-	if !m.Type.Valid() || m.From == 0 || m.From == c.id || m.To != c.id {
+	if !m.Type.Valid() || m.From == 0 || m.From == c.id || m.To != c.id || m.Term > maxPosition || m.Index > maxPosition {
 		return false
 	}
 	if m.Type == MsgHello || m.Type == MsgHelloResp {

@@ -272,3 +272,58 @@ func TestProposalBounds(t *testing.T) {
 		t.Fatalf("last %d", y.c.log.last)
 	}
 }
+
+// TestOwnVoteCountsOnceDurable does not lead on a vote that this member may still forget.
+func TestOwnVoteCountsOnceDurable(t *testing.T) {
+	t.Parallel()
+	y := one(t, 3, HardState{Term: 1}, 1)
+	y.step(Message{Type: MsgAppend, From: 2, Term: 1, Index: 1, LogTerm: 1, Entries: entries(2, 1)})
+	y.pass(DefaultElectionTimeoutMax)
+	y.step(Message{Type: MsgPreVoteResp, From: 2, Term: 2})
+	if y.c.role != Candidate || len(y.batches) != 2 {
+		t.Fatalf("role %v with %d writes under way", y.c.role, len(y.batches))
+	}
+	y.step(Message{Type: MsgVoteResp, From: 3, Term: 2})
+	y.write() // the append of before
+	if y.c.role != Candidate {
+		t.Fatal("it leads by a vote that is not durable")
+	}
+	y.write()
+	if y.c.role != Leader {
+		t.Fatalf("it does not lead: %+v", y.c.Status())
+	}
+}
+
+// TestFailedReadsForApplyAreTriedAgain answers fetches for the state machine with nothing, and with entries
+// of another term, before the right ones.
+func TestFailedReadsForApplyAreTriedAgain(t *testing.T) {
+	t.Parallel()
+	h := &host{id: 1, log: entries(1, 1, 1, 1, 1), hard: HardState{Term: 2, Commit: 4}}
+	c, err := New(Config{ID: 1, Members: members(3), Rand: h.draw1}, h.restored(1), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Duration(0)
+	for attempt, answer := range [][]Entry{nil, entries(1, 2, 2), entries(1, 1, 1, 1)} {
+		out := c.Output()
+		if len(out.Fetch) != 1 || out.Fetch[0].Lo != 1 || out.Fetch[0].Hi != 4 || out.Fetch[0].To != 1 || len(out.Apply) > 0 {
+			t.Fatalf("attempt %d: %+v", attempt, out)
+		}
+		if out := c.Output(); len(out.Fetch) > 0 {
+			t.Fatalf("attempt %d: asked twice at once", attempt)
+		}
+		c.Fetched(1, 1, answer, now)
+		if out := c.Output(); len(out.Fetch) > 0 || len(out.Apply) != 3*(attempt/2) {
+			t.Fatalf("attempt %d: %+v", attempt, out)
+		}
+		now += 100 * time.Millisecond
+		c.Tick(now)
+	}
+	if out := c.Output(); len(out.Apply) != 1 || out.Apply[0].Index != 4 {
+		t.Fatalf("the rest: %+v", out.Apply)
+	}
+	c.Fetched(1, 1, entries(1, 1), now)
+	if c.Stats.StaleFetches != 1 {
+		t.Fatalf("stats %+v", c.Stats)
+	}
+}
