@@ -149,7 +149,7 @@ func (s *Session) askAgain(t *ticket) {
 	if skip {
 		return
 	}
-	c := &call{verb: "lock.acquire", name: t.name, raw: t.raw, seq: t.seq, keep: true, alone: true, done: make(chan struct{})}
+	c := &call{verb: "lock.acquire", name: t.name, raw: t.raw, seq: t.seq, alone: true, done: make(chan struct{})}
 	c.answered = func() { t.take(c) }
 	s.submit(c)
 }
@@ -221,7 +221,6 @@ func (s *Session) cancelTicket(t *ticket, confirmed chan struct{}) {
 	if err != nil { // cannot happen: one number
 		return
 	}
-	c.keep = true
 	c.answered = func() {
 		var rep coorddv1.LockCancelReply
 		err := c.err

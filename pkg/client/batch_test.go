@@ -148,6 +148,32 @@ func TestOneBadCommandDoesNotHurtTheOthers(t *testing.T) {
 	wg.Wait()
 }
 
+// A refusal of the whole message sends its commands one by one, and batches stay allowed.
+func TestARefusedBatchGoesOneByOne(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	c := r.connect(t)
+	s, err := c.session(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Script(func(m Message) Fate {
+		if m.Verb == "batch" {
+			return Fate{Refuse: "TOO_LARGE"}
+		}
+		return Fate{Delay: 2 * time.Millisecond}
+	})
+	together(t, c, 50)
+	if len(r.Seen("batch")) == 0 {
+		t.Error("there was no batch")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.noBatch {
+		t.Error("batches were given up")
+	}
+}
+
 // restricted is a NATS server whose users may not send batches; admin may everything.
 func restricted(t *testing.T, deny ...string) (*server.Server, *nats.Conn) {
 	t.Helper()

@@ -21,7 +21,6 @@ type call struct {
 	verb, name string
 	raw        []byte  // the request without its envelope
 	ticket     *ticket // of an acquire
-	keep       bool    // sent, and repeated until it is answered, also if nobody waits any more
 	answered   func()  // called once after done is closed; nil: nothing
 	done       chan struct{}
 
@@ -125,7 +124,7 @@ func (s *Session) abandon(c *call, why error) error {
 	}
 	c.gone = true
 	out := outcome{delivered: c.delivered, trouble: c.trouble}
-	if i := slices.Index(s.queue, c); i >= 0 && c.seq == 0 && !c.keep {
+	if i := slices.Index(s.queue, c); i >= 0 && c.seq == 0 {
 		s.queue = slices.Delete(s.queue, i, i+1)
 	}
 	if out.trouble == nil {

@@ -11,6 +11,9 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"google.golang.org/protobuf/proto"
+
+	coorddv1 "github.com/coordd/coordd/api/coordd/v1"
 )
 
 // proxy is a TCP way to a server that can be stopped like a process by SIGSTOP: connections stay open, and
@@ -44,6 +47,16 @@ func (p *proxy) freeze() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.frozen = true
+}
+
+// cut breaks the connections that there are; new ones are taken.
+func (p *proxy) cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.conns {
+		c.Close()
+	}
+	p.conns = nil
 }
 
 func (p *proxy) stop() {
@@ -138,6 +151,40 @@ func TestAStoppedServerIsLeft(t *testing.T) {
 	}
 	if got := c.wire.nc.ConnectedUrl(); got != q.url() {
 		t.Errorf("connected to %s", got)
+	}
+}
+
+// What was asked over a connection that broke is asked again as soon as there is another, not when the try's
+// time is over.
+func TestARequestIsRepeatedAtTheReconnect(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	p := newProxy(t, r.URL())
+	c, err := Connect(t.Context(), p.url(), WithNATSOptions(nats.IgnoreDiscoveredServers()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	r.Script(only("lock.get", Fate{DropReply: true}))
+	body, err := proto.Marshal(&coorddv1.LockGetRequest{Cluster: c.clusterID()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	errs := make(chan error, 1)
+	go func() {
+		_, err := c.wire.do(t.Context(), &request{subject: subjectOf("default", "lock.get", "x"), patient: time.Hour,
+			body: func() ([]byte, error) { return body, nil }})
+		errs <- err
+	}()
+	r.until(t, "the question has arrived", func() bool { return len(r.Seen("lock.get")) == 1 })
+	p.cut()
+	select {
+	case err := <-errs:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("not repeated")
 	}
 }
 

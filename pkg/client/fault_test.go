@@ -380,6 +380,46 @@ func TestAnUnconfirmedWithdrawalGoesOnInTheBackground(t *testing.T) {
 	})
 }
 
+// Where a wait can't be cancelled (it is not permitted) its grant is given back as soon as it is known.
+func TestWithoutCancellationTheGrantIsGivenBack(t *testing.T) {
+	t.Parallel()
+	for name, acquire := range map[string]Fate{"granted, answer lost": {DropReply: true}, "queued": {}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			a, b := r.connect(t), r.connect(t)
+			if _, err := b.session(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			var l *Lock
+			if name == "queued" {
+				var err error
+				if l, err = a.Lock(t.Context(), "x"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			lost := only("lock.acquire", acquire)
+			r.Script(func(m Message) Fate {
+				if m.Verb == "lock.cancel" {
+					return Fate{Refuse: "DENIED"}
+				}
+				return lost(m)
+			})
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			defer cancel()
+			if _, err := b.Lock(ctx, "x"); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("got %v", err)
+			}
+			if l != nil {
+				if err := l.Unlock(t.Context()); err != nil {
+					t.Error(err)
+				}
+			}
+			r.until(t, "x is free", func() bool { return lookAt(t, a, "x").GetState() == coorddv1.Lock_FREE })
+		})
+	}
+}
+
 func TestUnlockGoesOnInTheBackground(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

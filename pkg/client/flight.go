@@ -152,7 +152,7 @@ func (s *Session) beginTry(calls []*call) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	// An acquire that was sent is sent until it is answered: only then is it known that it holds nothing.
-	if !slices.ContainsFunc(calls, func(c *call) bool { return c.keep || c.ticket != nil || !c.gone }) {
+	if !slices.ContainsFunc(calls, func(c *call) bool { return c.ticket != nil || !c.gone }) {
 		return false
 	}
 	for _, c := range calls {

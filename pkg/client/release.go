@@ -32,7 +32,6 @@ func (s *Session) release(name string, fence uint64, done func(error)) *call {
 		done(err)
 		return nil
 	}
-	c.keep = true
 	c.answered = func() {
 		switch code := codeOf(c.err); {
 		case c.err == nil, sessionGone(c.err), code == coorddv1.CodeNotHeld:

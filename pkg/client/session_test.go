@@ -152,6 +152,32 @@ func TestASuspendedMachineLosesItsLocks(t *testing.T) {
 	}
 }
 
+// However late an answer comes, the lease counts from the sending of the message that it answers.
+func TestALateAnswerGivesAShorterLease(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	c := r.connect(t)
+	r.Script(func(m Message) Fate {
+		if m.Verb == "session.open" || m.Verb == "session.keepalive" {
+			return Fate{Delay: 800 * time.Millisecond}
+		}
+		return Fate{}
+	})
+	s, err := c.NewSession(t.Context(), WithTTL(5*time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left := s.Remaining(); left > 4100*time.Millisecond { // 4.9 s without the delay
+		t.Errorf("%v left after an answer that was 800 ms late", left)
+	}
+	before := s.lease.term.Load()
+	s.soon()
+	r.until(t, "it is renewed", func() bool { return s.lease.term.Load() != before })
+	if left := s.Remaining(); left > 4150*time.Millisecond {
+		t.Errorf("%v left after a renewal that was 800 ms late", left)
+	}
+}
+
 func TestRenewalsKeepASession(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

@@ -189,6 +189,50 @@ func TestEveryCodeHasItsError(t *testing.T) {
 	}
 }
 
+// Whatever is told about a ticket, in whatever order and however often, it moves forward only: it is settled
+// once, and by the first thing that settles it.
+func TestATicketOnlyMovesForward(t *testing.T) {
+	t.Parallel()
+	h := &handClock{}
+	c := newClient(config{}, h.read)
+	rapid.Check(t, func(t *rapid.T) {
+		s := c.newSession(config{}, 1, nil, 0, time.Second, newWindow(1))
+		k := &ticket{s: s, name: "x", ctx: t.Context(), seq: 7, queued: make(chan struct{}), settled: make(chan struct{})}
+		k.withdrawn = rapid.Bool().Draw(t, "withdrawn")
+		s.tickets[7] = k
+		want := "" // how it was settled
+		for _, what := range rapid.SliceOfN(rapid.SampledFrom([]string{"queued", "granted", "granted again", "ended"}), 1, 12).Draw(t, "news") {
+			s.mu.Lock()
+			switch what {
+			case "queued":
+				k.queueLocked(5)
+			case "granted":
+				k.grantLocked(41, 0)
+			case "granted again":
+				k.grantLocked(41, 9)
+			case "ended":
+				k.endLocked(ErrLockLost)
+			}
+			s.mu.Unlock()
+			if want == "" && what != "queued" {
+				want = what
+			}
+			settled := false
+			select {
+			case <-k.settled:
+				settled = true
+			default:
+			}
+			if settled != (want != "") {
+				t.Fatalf("settled %v after %q", settled, what)
+			}
+		}
+		if granted := want != "" && want != "ended"; (k.fence == 41) != granted || (len(s.holds) == 1) != (granted && !k.withdrawn) || (k.err != nil) != (want == "ended") {
+			t.Fatalf("settled by %q: fence %d, %d holds, error %v", want, k.fence, len(s.holds), k.err)
+		}
+	})
+}
+
 func TestTokenRoundTripAndSecrecy(t *testing.T) {
 	t.Parallel()
 	in := Token{Namespace: "billing", Cluster: "c-1", Session: 42, Secret: []byte("very secret bytes")}
