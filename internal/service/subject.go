@@ -146,11 +146,11 @@ func nameToken(verbName, rest string, named bool, maxNameBytes int) (string, *co
 
 // parseForceRelease takes namespace and lock out of coord.admin.v1.lock.force-release.<ns>.<name>.
 func parseForceRelease(subject string, maxNameBytes int) (ns, name string, e *coorddv1.Error) {
-	rest, ok := strings.CutPrefix(subject, adminPrefix+"lock.force-release")
+	rest, ok := strings.CutPrefix(subject, adminPrefix+"lock.force-release.")
 	if !ok {
 		return "", "", badName("the subject %s is not one of lock.force-release", quote(subject))
 	}
-	ns, token, _ := strings.Cut(strings.TrimPrefix(rest, "."), ".")
+	ns, token, _ := strings.Cut(rest, ".")
 	if e := checkNamespace(ns); e != nil {
 		return "", "", e
 	}

@@ -109,7 +109,7 @@ func TestSubjects(t *testing.T) {
 // One name has one subject: whatever a parser accepts, it would write the same way.
 func FuzzSubject(f *testing.F) {
 	for _, s := range []string{"coord.v1.default.lock.acquire.demo", "coord.v1.default.lock.acquire." + b64("a b"), "coord.v1.x.lock.acquire.~YQ",
-		"coord.v1.default.lock.acquire", "coord.admin.v1.lock.force-release.default.x", "coord.v1.default.stale.lock.get.~", "", "coord.v1."} {
+		"coord.v1.default.lock.acquire", "coord.admin.v1.lock.force-release.default.x", "coord.v1.default.stale.lock.get.~", "coord.admin.v1.lock.force-release0.0", "", "coord.v1."} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, subject string) {
