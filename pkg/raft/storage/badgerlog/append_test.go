@@ -255,6 +255,7 @@ func TestWitnessed(t *testing.T) {
 		if s := l.State(); s.Recovering != nil {
 			t.Fatalf("state %+v", s)
 		}
+		latest, _ := l.Mark()
 		if r, err := l.Witnessed(seen, mark); !r || err != nil {
 			t.Fatalf("%v, %v: want recovering", r, err)
 		}
@@ -262,6 +263,11 @@ func TestWitnessed(t *testing.T) {
 			t.Fatalf("slot %d, mark %+v; the peer saw %d", next, m, seen)
 		}
 		l.Close()
+		sc, older, err := openSidecar(opt.Dir, func(int, error) {})
+		if err != nil || older == nil || older.number != latest {
+			t.Fatalf("the slot that was the latest is gone: %+v, %v", older, err)
+		}
+		sc.close()
 		l = mustOpen(t, opt)
 		if s := l.State(); s.Recovering == nil || *s.Recovering != mark {
 			t.Fatalf("state %+v: a restart forgot it", s)

@@ -10,7 +10,7 @@ import (
 	"github.com/coordd/coordd/pkg/raft/storage/storagetest"
 )
 
-// benchDir is on a real disk: the test's directory is where TMPDIR says.
+// benchLog is where TMPDIR says; it has to be a real disk for the figures to mean something.
 func benchLog(b *testing.B) *Log {
 	opt := testOptions(b, b.TempDir())
 	opt.MemTableBytes = 0 // as in the daemon

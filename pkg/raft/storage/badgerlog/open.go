@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"time"
@@ -281,7 +282,7 @@ func (l *Log) settleState(f *found, changed bool) error {
 			return err
 		}
 	}
-	swept, err := sweep(l.db, l.rec.first, l.rec.end.Last, l.limits.entries/2)
+	swept, err := sweep(l.db, l.rec.end.Last+1, math.MaxUint64, l.limits.entries/2)
 	if err != nil {
 		return fmt.Errorf("removing entries behind the log's end: %w", err)
 	}

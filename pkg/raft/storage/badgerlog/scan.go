@@ -106,37 +106,33 @@ func newEntryIterator(txn *badger.Txn) *badger.Iterator {
 	return txn.NewIterator(badger.IteratorOptions{Prefix: []byte{entryPrefix}})
 }
 
-// sweep deletes the entries below first and above last, in pieces, and returns how many there were.
-func sweep(db *badger.DB, first, last uint64, most int) (int, error) {
-	var swept int
-	for from := uint64(0); ; {
+// sweep deletes the entries lo ≤ index ≤ hi, most in one transaction, and returns how many there were.
+func sweep(db *badger.DB, lo, hi uint64, most int) (int, error) {
+	for swept := 0; ; {
 		var keys [][]byte
 		err := db.View(func(txn *badger.Txn) error {
 			it := newEntryIterator(txn)
 			defer it.Close()
-			for it.Seek(appendEntryKey(nil, from)); it.Valid() && len(keys) < most; it.Next() {
-				key := it.Item().KeyCopy(nil)
-				index, ok := entryKeyIndex(key)
-				if ok && index >= first && index <= last {
-					it.Seek(appendEntryKey(nil, last))
-					continue
+			for it.Seek(appendEntryKey(nil, lo)); it.Valid() && len(keys) < most; it.Next() {
+				if index, ok := entryKeyIndex(it.Item().Key()); ok && index > hi {
+					break
 				}
-				keys = append(keys, key)
-				from = index
+				keys = append(keys, it.Item().KeyCopy(nil))
 			}
 			return nil
 		})
 		if err != nil || len(keys) == 0 {
 			return swept, err
 		}
-		txn := db.NewTransaction(true)
-		for _, key := range keys {
-			if err := txn.Delete(key); err != nil {
-				txn.Discard()
-				return swept, err
+		err = db.Update(func(txn *badger.Txn) error {
+			for _, key := range keys {
+				if err := txn.Delete(key); err != nil {
+					return err
+				}
 			}
-		}
-		if err := txn.Commit(); err != nil {
+			return nil
+		})
+		if err != nil {
 			return swept, err
 		}
 		swept += len(keys)
