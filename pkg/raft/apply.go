@@ -9,6 +9,8 @@ import (
 // applies is what was handed out to be applied and is not reported as applied.
 type applies struct {
 	under tracker.Inflight
+	// waitingBytes is the size of the entries in memory that are committed and not handed out yet.
+	waitingBytes int
 	// fetched are entries that were read from disk in order to be applied.
 	fetched  []Entry
 	fetching bool
@@ -16,21 +18,23 @@ type applies struct {
 	pausedUntil time.Duration
 }
 
-func (a *applies) full(maxBytes int) bool { return a.under.Bytes() >= maxBytes }
+// full reports whether the backlog, handed out or not, has reached its bound (rule 12).
+func (a *applies) full(maxBytes int) bool { return a.under.Bytes()+a.waitingBytes >= maxBytes }
 
 // nextApply hands out committed entries, in order and without gaps, as far as the backlog's bound allows.
 func (c *Core) nextApply() []Entry {
 	lo := c.log.applying + 1
-	if lo > c.log.commit || c.applies.full(c.cfg.MaxApplyBytes) {
+	room := c.cfg.MaxApplyBytes - c.applies.under.Bytes()
+	if lo > c.log.commit || room <= 0 {
 		return nil
 	}
-	room := c.cfg.MaxApplyBytes - c.applies.under.Bytes()
 	var es []Entry
 	var bytes int
 	if lo >= c.log.tailFirst {
 		if es, bytes = c.log.slice(lo, c.log.commit+1, room); bytes > room && c.applies.under.Len() > 0 {
 			return nil // the first entry alone goes beyond the bound
 		}
+		c.applies.waitingBytes -= bytes
 	} else if es = c.applies.fetched; len(es) > 0 {
 		c.applies.fetched = nil
 		for i := range es {

@@ -32,10 +32,12 @@ func (c *Core) commitTo(index uint64) {
 	before := c.log.commit
 	c.log.commit = index
 	c.configs.forget(index)
+	bytes := c.log.bytesBetween(before, index)
+	c.applies.waitingBytes += bytes
 	if c.role != Leader {
 		return
 	}
-	c.lead.uncommittedBytes -= c.log.bytesBetween(before, index)
+	c.lead.uncommittedBytes -= bytes
 	if c.lead.uncommittedBytes < 0 || index == c.log.last {
 		c.lead.uncommittedBytes = 0
 	}

@@ -89,6 +89,7 @@ func New(cfg Config, r Restored, now time.Duration) (*Core, error) {
 	c.writes.handed = c.log.last
 	c.stored = c.hard
 	c.recovering = r.Recovering
+	c.applies.waitingBytes = c.log.bytesBetween(c.log.applied, c.log.commit)
 	c.clock.restore(c.log.lastEntry(), now)
 	c.reads.nextRequest = cfg.Rand(1 << 62)
 	// A restarted voter may be bound by a promise that it no longer remembers having made (rule 18).

@@ -34,6 +34,8 @@ func (c *Core) valid() {
 		broken("leader of term %d with a vote for %v and a last entry of term %d", c.hard.Term, c.hard.Vote, l.lastTerm)
 	case c.role == Candidate && c.hard.Vote != c.id:
 		broken("candidate of term %d with a vote for %v", c.hard.Term, c.hard.Vote)
+	case c.applies.waitingBytes < 0 || (l.applying == l.commit && c.applies.waitingBytes != 0):
+		broken("%d bytes wait to be applied, from %d to %d", c.applies.waitingBytes, l.applying, l.commit)
 	case c.role != Leader && len(c.reads.joined)+len(c.reads.waiting) > 0:
 		broken("%v holds reads of a leader", c.role)
 	}

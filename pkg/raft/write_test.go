@@ -197,10 +197,6 @@ func TestApplyIsBounded(t *testing.T) {
 	if n < 10 || n > 1000/(entryOverheadBytes+1) {
 		t.Fatalf("%d handed out", n)
 	}
-	for range 10 { // up to the very bound
-		nw.settle()
-	}
-	l.c.cfg.MaxApplyBytes = l.c.applies.under.Bytes()
 	if _, _, err := l.c.Propose([]Proposal{{Kind: EntryCommand}}, nw.now); err != ErrBusy {
 		t.Fatalf("error %v", err)
 	}
