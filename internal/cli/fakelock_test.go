@@ -56,9 +56,9 @@ func runFakeLock() {
 	o := runOptions{path: path, argv: os.Args[1:], env: os.Environ(), grace: d("FAKE_GRACE", 100*time.Millisecond),
 		keepOnLost: os.Getenv("FAKE_KEEP") != "", warn: func(f string, a ...any) { fmt.Fprintf(os.Stderr, f+"\n", a...) }}
 	if os.Getenv("FAKE_GUARD") != "" {
-		mark := newMark()
-		o.env = append(o.env, envRun+"="+mark)
-		o.guard = exec.Command("coordd", "lock", "guard", mark)
+		run := newRunID()
+		o.env = append(o.env, envRun+"="+run)
+		o.guard = exec.Command("coordd", "lock", "guard", run)
 	}
 	end, err := runUnderLock(l, o, sigs)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -17,8 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// envRun marks every process of one `lock run`, so that they are found when it was killed. Nested runs
-// append to it.
+// envRun marks every process of one `lock run` with its identifier, so that they are found when it was
+// killed. Nested runs append theirs.
 const envRun = "COORDD_RUN"
 
 // guardPipe is this end of the pipe to a guard. A nil one does nothing.
@@ -60,37 +61,47 @@ func (g *guardPipe) done() {
 	}
 }
 
-// guardCommand is the hidden `coordd lock guard MARK`.
+// runID is the form of the identifier of a run: 64 random bits. Nothing else is ever looked for, so that no
+// mistake in a call can match processes that are not ours.
+var runID = regexp.MustCompile(`^[0-9a-f]{16}$`)
+
+// newRunID returns the identifier of a new run.
+func newRunID() string { return fmt.Sprintf("%x", randomBytes(8)) }
+
+// guardCommand is the hidden `coordd lock guard RUN`.
 func guardCommand() *cobra.Command {
-	return &cobra.Command{Use: "guard MARK", Hidden: true, Args: exactly(1), RunE: func(cmd *cobra.Command, args []string) error {
-		keepWatch(cmd.InOrStdin(), args[0])
-		return nil
+	return &cobra.Command{Use: "guard RUN", Hidden: true, Args: exactly(1), RunE: func(cmd *cobra.Command, args []string) error {
+		return keepWatch(cmd.InOrStdin(), args[0])
 	}}
 }
 
 // keepWatch reads from r until it ends. If that comes without a goodbye, it ends the group that was named
-// and every process that carries the mark.
-func keepWatch(r io.Reader, mark string) {
+// and every process of the run.
+func keepWatch(r io.Reader, run string) error {
+	if !runID.MatchString(run) {
+		return usagef("%q is not the identifier of a run", run)
+	}
 	pgid := 0
 	for sc := bufio.NewScanner(r); sc.Scan(); {
 		line := sc.Text()
 		if line == "done" {
-			return
+			return nil
 		}
 		if n, ok := strings.CutPrefix(line, "watch "); ok {
 			pgid, _ = strconv.Atoi(n) // 0: no group
 		}
 	}
+	if pgid <= 1 {
+		return nil // nothing was started
+	}
 	for limit := time.Now().Add(killLimit); ; time.Sleep(2 * time.Millisecond) {
-		if pgid > 0 {
-			_ = unix.Kill(-pgid, unix.SIGKILL) // ended meanwhile
-		}
-		left := carrying(mark)
+		_ = unix.Kill(-pgid, unix.SIGKILL) // ended meanwhile
+		left := carrying(run)
 		for _, pid := range left {
-			_ = unix.Kill(pid, unix.SIGKILL)
+			_ = unix.Kill(pid, unix.SIGKILL) // ended meanwhile
 		}
 		if len(left) == 0 || time.Now().After(limit) {
-			return
+			return nil
 		}
 	}
 }

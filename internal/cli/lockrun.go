@@ -138,13 +138,13 @@ func (c *clientFlags) lockRun(name, path string, argv []string, o lockRunFlags, 
 	}
 	stopped := wait.stop()
 
-	mark := newMark()
-	guard, err := selfCommand("lock", "guard", mark)
+	run := newRunID()
+	guard, err := selfCommand("lock", "guard", run)
 	if err != nil {
 		return errors.Join(err, cl.Close())
 	}
 	opts := runOptions{path: path, argv: argv, grace: o.grace, keepOnLost: o.onLost == "ignore", warn: warn, guard: guard,
-		env: runEnv(name, c.namespace, l, s, mark)}
+		env: runEnv(name, c.namespace, l, s, run)}
 	var end ending
 	if stopped != nil { // a signal came when the lock did: nothing is started any more
 		err = exitStatus(128 + int(stopped.(syscall.Signal)))
@@ -285,25 +285,18 @@ func notStarted(command string, err error) error {
 	return &failure{exit: code, code: "BAD_REQUEST", err: fmt.Errorf("%s can't be started: %w", command, err)}
 }
 
-// newMark returns what marks the processes of this run in their environment. It goes on from an outer run's,
-// so that the outer one finds them too.
-func newMark() string {
-	own := fmt.Sprintf("%x", randomBytes(8))
-	if outer := os.Getenv(envRun); outer != "" {
-		return outer + ":" + own
-	}
-	return own
-}
-
 // runEnv is the environment of a command under a lock.
-func runEnv(name, namespace string, l *client.Lock, s *client.Session, mark string) []string {
+func runEnv(name, namespace string, l *client.Lock, s *client.Session, run string) []string {
+	if outer := os.Getenv(envRun); outer != "" {
+		run = outer + ":" + run // the outer one finds them too
+	}
 	set := map[string]string{
 		"COORDD_FENCE":     strconv.FormatUint(l.Fence(), 10),
 		"COORDD_LOCK":      name,
 		"COORDD_SESSION":   strconv.FormatUint(s.ID(), 10),
 		"COORDD_NAMESPACE": namespace,
 		"COORDD_DEADLINE":  strconv.FormatInt(time.Now().Add(l.Remaining()).UnixMilli(), 10),
-		envRun:             mark,
+		envRun:             run,
 	}
 	var env []string
 	for _, e := range os.Environ() {

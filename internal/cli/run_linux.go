@@ -3,7 +3,9 @@ package cli
 import (
 	"bytes"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -99,17 +101,28 @@ func readProcess(pid int) (process, bool) {
 	return process{pid: pid, parent: parent, zombie: state == 'Z' || state == 'X'}, true
 }
 
-// carrying returns the processes whose environment at their start held the text, except this one.
-func carrying(text string) []int {
+// carrying returns the processes, except this one, that were started in the run with this identifier: it is
+// one of those in their variable COORDD_RUN.
+func carrying(run string) []int {
 	var out []int
 	for _, p := range processes() {
 		if p.pid == os.Getpid() || p.zombie {
 			continue
 		}
 		env, err := os.ReadFile("/proc/" + strconv.Itoa(p.pid) + "/environ")
-		if err == nil && bytes.Contains(env, []byte(text)) {
+		if err == nil && startedIn(env, run) {
 			out = append(out, p.pid)
 		}
 	}
 	return out
+}
+
+// startedIn looks for a run's identifier in an environment as /proc shows it.
+func startedIn(env []byte, run string) bool {
+	for v := range bytes.SplitSeq(env, []byte{0}) {
+		if runs, ok := bytes.CutPrefix(v, []byte(envRun+"=")); ok {
+			return slices.Contains(strings.Split(string(runs), ":"), run)
+		}
+	}
+	return false
 }

@@ -235,10 +235,11 @@ func TestKillingTheRunnerLeavesNothing(t *testing.T) {
 	}
 }
 
-func TestTheGuardOfARunThatEndedDoesNothing(t *testing.T) {
+func TestTheGuardEndsItsOwnRunAlone(t *testing.T) {
 	t.Parallel()
+	outer, run, other := newRunID(), newRunID(), newRunID()
 	sleeper := exec.Command("sleep", "1000")
-	sleeper.Env = []string{envRun + "=outer:inner"}
+	sleeper.Env = []string{envRun + "=" + outer + ":" + run, "X=" + other}
 	sleeper.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if err := sleeper.Start(); err != nil {
 		t.Fatal(err)
@@ -248,14 +249,32 @@ func TestTheGuardOfARunThatEndedDoesNothing(t *testing.T) {
 		_ = sleeper.Wait() // killed
 	}()
 	pid := sleeper.Process.Pid
-	keepWatch(strings.NewReader("watch "+strconv.Itoa(pid)+"\ndone\n"), "inner")
-	if !alive(pid) {
-		t.Fatal("a goodbye was taken for a death")
+	gone := exec.Command("true") // a group that has ended
+	gone.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := gone.Run(); err != nil {
+		t.Fatal(err)
 	}
-	keepWatch(strings.NewReader(""), "other")
-	if !alive(pid) {
-		t.Fatal("a process without the mark was ended")
+	watch := "watch " + strconv.Itoa(gone.Process.Pid) + "\n"
+	for name, tc := range map[string]struct{ said, run string }{
+		"a goodbye":            {watch + "done\n", run},
+		"nothing was started":  {"", run},
+		"no group":             {"watch x\n", run},
+		"another run":          {watch, newRunID()},
+		"in another variable":  {watch, other},
+		"a part of the number": {watch, run[:15]},
+		"nothing":              {watch, ""},
+		"a word":               {watch, "sleep"},
+	} {
+		err := keepWatch(strings.NewReader(tc.said), tc.run)
+		if bad := len(tc.run) != 16; bad != (err != nil) {
+			t.Errorf("%s: error %v", name, err)
+		}
+		if !alive(pid) {
+			t.Fatalf("%s: a process of another run was ended", name)
+		}
 	}
-	keepWatch(strings.NewReader(""), "inner")
-	eventually(t, "the marked process ends", 5*time.Second, func() bool { return !alive(pid) })
+	if err := keepWatch(strings.NewReader(watch), run); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the process of the run ends", 5*time.Second, func() bool { return !alive(pid) })
 }
