@@ -53,7 +53,7 @@
 //
 // # Sources
 //
-// The measured facts behind the options are in docs/decisions of the project. The protocol-aware handling of
-// damaged logs is after Alagappan et al., "Protocol-Aware Recovery for Consensus-Based Storage" (2018); slots
+// The options and the pattern follow from power cuts and flipped bytes on Badger v4.9; earlier versions bring
+// deleted keys back (dgraph-io/badger #2143, #2278, #2310). The protocol-aware handling of damaged logs is after Alagappan et al., "Protocol-Aware Recovery for Consensus-Based Storage" (2018); slots
 // written in turn are what file systems do with superblocks; the ballast is CockroachDB's idea.
 package badgerlog
