@@ -20,7 +20,10 @@ var pure = []string{"pkg/raft", "pkg/raft/quorum", "pkg/raft/tracker", "pkg/lock
 
 // impureImports bring clocks, random numbers, concurrency, I/O or logging with them.
 var impureImports = []string{"math/rand", "math/rand/v2", "crypto/rand", "os", "net", "log", "log/slog", "sync", "sync/atomic",
-	"runtime", "context", "io/ioutil", "github.com/hashicorp/go-hclog", "maps"}
+	"runtime", "context", "io/ioutil", "github.com/hashicorp/go-hclog"}
+
+// disorderly are functions of package maps whose order differs from run to run.
+var disorderly = []string{"Keys", "Values", "All"}
 
 var timeCalls = []string{"Now", "Since", "Until", "After", "AfterFunc", "Tick", "Sleep", "NewTimer", "NewTicker"}
 
@@ -41,9 +44,15 @@ func impurities(fset *token.FileSet, f *ast.File) (found []string) {
 			add(n.Pos(), "starts a goroutine")
 		case *ast.SelectStmt, *ast.ChanType:
 			add(n.Pos(), "uses channels")
+		case *ast.CallExpr:
+			if f, ok := n.Fun.(*ast.SelectorExpr); ok && f.Sel.Name == "Sorted" {
+				return false // slices.Sorted brings a map's keys into order
+			}
 		case *ast.SelectorExpr:
 			if x, ok := n.X.(*ast.Ident); ok && x.Name == "time" && slices.Contains(timeCalls, n.Sel.Name) {
 				add(n.Pos(), "reads a clock with time.%s", n.Sel.Name)
+			} else if ok && x.Name == "maps" && slices.Contains(disorderly, n.Sel.Name) {
+				add(n.Pos(), "goes through a map with maps.%s", n.Sel.Name)
 			}
 		}
 		return true
@@ -95,6 +104,7 @@ func TestAnImpurityIsFound(t *testing.T) {
 		"package p\nimport \"time\"\nvar t = time.Now()",
 		"package p\nfunc f() { go f() }",
 		"package p\nvar c chan int",
+		"package p\nimport \"maps\"\nvar k = maps.Keys(map[int]int{})",
 	} {
 		fset := token.NewFileSet()
 		f, err := parser.ParseFile(fset, "p.go", src, 0)

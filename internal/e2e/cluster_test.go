@@ -5,7 +5,6 @@ package e2e
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -264,7 +263,7 @@ func (nd *node) cont() error {
 }
 
 func (nd *node) waitReady(ctx context.Context) error {
-	last := errors.New("not asked yet")
+	var last error
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {

@@ -123,7 +123,7 @@ func TestPowerCut(t *testing.T) {
 
 	var one, all []time.Duration
 	for i := range *flagCuts {
-		w.waitFor(t, 50)
+		w.waitFor(t, 300)
 		k := rand.IntN(len(c.nodes))
 		at := time.Now()
 		c.powerCut(t, disks, k)
@@ -132,14 +132,14 @@ func TestPowerCut(t *testing.T) {
 		t.Logf("power cut %d of %d: n%d is back after %v", i+1, *flagCuts, k+1, time.Since(at).Round(time.Millisecond))
 	}
 	for i := range *flagCutsAll {
-		w.waitFor(t, 50)
+		w.waitFor(t, 300)
 		at := time.Now()
 		c.powerCut(t, disks, 0, 1, 2)
 		c.waitReady(60*time.Second, c.nodes...)
 		all = append(all, time.Since(at))
 		t.Logf("power cut of all, %d of %d: the cluster is back after %v", i+1, *flagCutsAll, time.Since(at).Round(time.Millisecond))
 	}
-	w.waitFor(t, 50)
+	w.waitFor(t, 300)
 	cancel()
 	wg.Wait()
 
