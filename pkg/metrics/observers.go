@@ -28,11 +28,16 @@ type StorageObserver struct{ m *Metrics }
 // ServiceObserver feeds the metrics of requests and of the NATS connection.
 type ServiceObserver struct{ m *Metrics }
 
+// ApplyObserver feeds the metrics of what applied entries did, equal on all nodes.
+type ApplyObserver struct{ m *Metrics }
+
 var (
 	_ transport.Observer = TransportObserver{}
 	_ node.Observer      = (*NodeObserver)(nil)
 	_ storage.Observer   = StorageObserver{}
 	_ service.Observer   = ServiceObserver{}
+
+	_ service.ApplyObserver = ApplyObserver{}
 )
 
 // Transport returns the observer for the peer transport.
@@ -46,6 +51,15 @@ func (m *Metrics) Storage() StorageObserver { return StorageObserver{m} }
 
 // Service returns the observer for the service and its NATS connection.
 func (m *Metrics) Service() ServiceObserver { return ServiceObserver{m} }
+
+// Apply returns the observer for applied entries.
+func (m *Metrics) Apply() ApplyObserver { return ApplyObserver{m} }
+
+// LockWaited implements service.ApplyObserver.
+func (o ApplyObserver) LockWaited(d time.Duration) { o.m.lockWait.Observe(d.Seconds()) }
+
+// LockHeld implements service.ApplyObserver.
+func (o ApplyObserver) LockHeld(d time.Duration) { o.m.lockHold.Observe(d.Seconds()) }
 
 // PeerSent implements transport.Observer.
 func (o TransportObserver) PeerSent(peer, transport string, bytes int) {

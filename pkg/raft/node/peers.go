@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"github.com/coordd/coordd/pkg/raft"
+	"github.com/coordd/coordd/pkg/raft/storage"
 	"github.com/coordd/coordd/pkg/transport"
 )
 
@@ -31,6 +32,12 @@ func (h handler) Seen(peer transport.Identity, ourSlot uint64, ours raft.Mark) {
 		// Somebody remembers a write of this directory that the directory does not (storage.md, Incarnation).
 		h.n.cfg.Logger.Warn("a peer has seen more of this log than there is", "peer", peer.Name, "index", ours.Last, "term", ours.LastTerm)
 		h.n.in.put(func(in *inputs) { in.seen = append(in.seen, ours) })
+		// The core knows from here on; the log keeps it for the time after a restart.
+		if w, ok := h.n.cfg.Log.(storage.Witness); ok {
+			if _, err := w.Witnessed(ourSlot, ours); err != nil {
+				h.n.cfg.Logger.Error("what a peer has seen of this log can't be stored", "peer", peer.Name, "error", err)
+			}
+		}
 	}
 }
 
