@@ -91,11 +91,10 @@ func keepWatch(r io.Reader, run string) error {
 			pgid, _ = strconv.Atoi(n) // 0: no group
 		}
 	}
-	if pgid <= 1 {
-		return nil // nothing was started
-	}
 	for limit := time.Now().Add(killLimit); ; time.Sleep(2 * time.Millisecond) {
-		_ = unix.Kill(-pgid, unix.SIGKILL) // ended meanwhile
+		if pgid > 1 {
+			_ = unix.Kill(-pgid, unix.SIGKILL) // ended meanwhile
+		}
 		left := carrying(run)
 		for _, pid := range left {
 			_ = unix.Kill(pid, unix.SIGKILL) // ended meanwhile

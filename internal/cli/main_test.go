@@ -114,6 +114,11 @@ type testNode struct {
 
 // startNode runs a node by itself, with more flags if wanted, and waits until it is ready.
 func startNode(dir string, more ...string) (*testNode, error) {
+	return startNodeWith(dir, nil, more...)
+}
+
+// startNodeWith gives the node open files from number 3 on.
+func startNodeWith(dir string, files []*os.File, more ...string) (*testNode, error) {
 	addrs, err := freeAddresses(3)
 	if err != nil {
 		return nil, err
@@ -126,7 +131,7 @@ func startNode(dir string, more ...string) (*testNode, error) {
 		return nil, err
 	}
 	defer log.Close()
-	n.cmd.Stdout, n.cmd.Stderr = log, log
+	n.cmd.Stdout, n.cmd.Stderr, n.cmd.ExtraFiles = log, log, files
 	n.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := n.cmd.Start(); err != nil {
 		return nil, err

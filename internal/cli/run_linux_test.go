@@ -257,8 +257,8 @@ func TestTheGuardEndsItsOwnRunAlone(t *testing.T) {
 	watch := "watch " + strconv.Itoa(gone.Process.Pid) + "\n"
 	for name, tc := range map[string]struct{ said, run string }{
 		"a goodbye":            {watch + "done\n", run},
-		"nothing was started":  {"", run},
-		"no group":             {"watch x\n", run},
+		"no group":             {"watch x\n", other},
+		"group 1":              {"watch 1\n", other},
 		"another run":          {watch, newRunID()},
 		"in another variable":  {watch, other},
 		"a part of the number": {watch, run[:15]},

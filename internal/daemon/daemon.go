@@ -180,6 +180,7 @@ func (d *Daemon) startNode() error {
 	}
 	d.metrics.KnowPeers("tcp", d.otherNames())
 	d.sm = service.NewStateMachine(machine.New())
+	d.sm.SetObserver(d.metrics.Service())
 	d.sm.SetObserver(d.metrics.Apply())
 	started, err := node.Start(node.Config{
 		ID: memberID(d.cfg.Cluster, d.cfg.Name), Name: d.cfg.Name, Members: members(&d.cfg, d.cfg.PeerAdvertise), Standby: d.cfg.Standby,

@@ -9,11 +9,13 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
@@ -310,6 +312,48 @@ func without(rs []*running, out *running) (left []*running) {
 		}
 	}
 	return left
+}
+
+func TestAnOutsideNATS(t *testing.T) {
+	t.Parallel()
+	outside := freeAddr(t)
+	cfg := testConfig(t, "n1")
+	cfg.NATSListen, cfg.NATSExternal = "", "nats://user:secret@"+outside
+	// The node starts without it, and is ready when it is there.
+	r := run(t, cfg)
+	r.eventually("it says that NATS is missing", func() bool {
+		code, body := r.get("/readyz")
+		return code == 503 && strings.Contains(body, "[-]nats failed: the connection to NATS is down")
+	})
+	host, port, err := net.SplitHostPort(outside)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := server.NewServer(&server.Options{Host: host, Port: n, NoSigs: true, NoLog: true, Username: "user", Password: "secret"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(func() {
+		s.Shutdown()
+		s.WaitForShutdown()
+	})
+	r.waitReady()
+	st := status(t, "nats://user:secret@"+outside, "n1")
+	if st.GetRole() != "leader" || !st.GetNatsConnected() || st.GetNatsUrl() != "nats://"+outside {
+		t.Errorf("status: %v", st)
+	}
+	if strings.Contains(r.log.String(), "secret") {
+		t.Errorf("the password is in the log:\n%s", r.log)
+	}
+	r.cancel()
+	if err := r.end(); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestLogLevelCanBeChanged(t *testing.T) {

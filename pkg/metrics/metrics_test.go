@@ -162,6 +162,9 @@ func TestObserversFeedTheirMetrics(t *testing.T) {
 	s.QuotaRefused("rate")
 	s.NATSReconnected()
 	s.NATSSlowConsumer()
+	s.LockWaited(0)
+	s.LockWaited(time.Second)
+	s.LockHeld(time.Second)
 	m.ClockJumped()
 	m.SetSource(func() State { return State{IsLeader: true, Term: 9, DBBytes: m.DBBytes(), SequenceRemaining: 0.5} })
 
@@ -178,7 +181,7 @@ func TestObserversFeedTheirMetrics(t *testing.T) {
 		"coordd_heartbeat_send_failures_total": 1, "coordd_leader_changes_total": 2, "coordd_log_sync_duration_seconds": 1,
 		"coordd_db_size_bytes": 4096, "coordd_request_duration_seconds": 1, "coordd_duplicate_requests_total": 1,
 		"coordd_quota_refusals_total": 1, "coordd_nats_reconnects_total": 1, "coordd_nats_slow_consumers_total": 1,
-		"coordd_clock_jumps_total": 1, "coordd_is_leader": 1, "coordd_term": 9, "coordd_sequence_remaining_ratio_min": 0.5,
+		"coordd_lock_wait_seconds": 2, "coordd_lock_hold_seconds": 1, "coordd_clock_jumps_total": 1, "coordd_is_leader": 1, "coordd_term": 9, "coordd_sequence_remaining_ratio_min": 0.5,
 	} {
 		if v := sum(name); v != want {
 			t.Errorf("%s is %v, want %v", name, v, want)

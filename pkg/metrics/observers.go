@@ -37,6 +37,8 @@ var (
 	_ storage.Observer   = StorageObserver{}
 	_ service.Observer   = ServiceObserver{}
 
+	_ service.ApplyObserver = ServiceObserver{}
+
 	_ service.ApplyObserver = ApplyObserver{}
 )
 
@@ -141,6 +143,12 @@ func (o ServiceObserver) DuplicateRequest() { o.m.duplicateRequests.Inc() }
 
 // QuotaRefused implements service.Observer.
 func (o ServiceObserver) QuotaRefused(kind string) { o.m.quotaRefusals.WithLabelValues(kind).Inc() }
+
+// LockWaited implements service.ApplyObserver.
+func (o ServiceObserver) LockWaited(d time.Duration) { o.m.lockWait.Observe(d.Seconds()) }
+
+// LockHeld implements service.ApplyObserver.
+func (o ServiceObserver) LockHeld(d time.Duration) { o.m.lockHold.Observe(d.Seconds()) }
 
 // ClockJumped counts a jump of the wall clock.
 func (m *Metrics) ClockJumped() { m.clockJumps.Inc() }
