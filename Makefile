@@ -23,9 +23,10 @@ help: ## list the targets
 build: ## build the static binary bin/coordd
 	$(BUILD) -o bin/coordd ./cmd/coordd
 
-test: ## vet, then all tests that need no privileges, with the race detector
+test: ## vet, all tests that need no privileges with the race detector, 300 simulated seeds
 	$(GO) vet ./...
 	$(GO) test -race -timeout 15m ./...
+	$(GO) test -count=1 -timeout 15m -run '^TestSeeds$$' ./pkg/raft/sim -args -sim.seeds=300
 
 test-long: ## the long forms: end to end, power cuts, ten thousand simulated seeds, fuzzing
 	$(MAKE) test-e2e E2E_DURATION=30m

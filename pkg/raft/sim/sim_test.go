@@ -14,7 +14,7 @@ import (
 
 var (
 	flagSeed  = flag.Uint64("sim.seed", 1, "the first seed")
-	flagSeeds = flag.Uint64("sim.seeds", 200, "how many seeds")
+	flagSeeds = flag.Uint64("sim.seeds", 30, "how many seeds")
 	flagTrace = flag.Bool("sim.trace", false, "print every event")
 )
 

@@ -69,6 +69,7 @@ func TestFlippedBytes(t *testing.T) {
 	t.Parallel()
 	opt, es := acknowledged(t)
 	outcomes := map[string]map[string]int{}
+	tables := map[string]map[string]int{} // outcomes by table file
 	for _, path := range files(t, filepath.Join(opt.Dir, badgerDir), "*") {
 		info, err := os.Stat(path)
 		if err != nil {
@@ -103,14 +104,31 @@ func TestFlippedBytes(t *testing.T) {
 				outcomes[kind] = map[string]int{}
 			}
 			outcomes[kind][got]++
+			if kind == ".sst" {
+				if tables[path] == nil {
+					tables[path] = map[string]int{}
+				}
+				tables[path][got]++
+			}
 			os.RemoveAll(dir)
 		}
 	}
 	for kind, got := range outcomes {
 		t.Logf("%s: %v", kind, got)
 	}
-	if n := outcomes[".sst"]; n["unharmed"]+n["recovering"] > 0 {
-		t.Errorf("tables: %v, want all refused", n)
+	// A table that a compaction has replaced may still be there; Badger takes it away unread. Any other is read
+	// in whole at open, so that no flip in it goes unseen.
+	live := 0
+	for path, n := range tables {
+		if len(n) != 1 || n["recovering"] > 0 {
+			t.Errorf("table %s: %v, want one outcome for all places", filepath.Base(path), n)
+		}
+		if n["unharmed"] == 0 {
+			live++
+		}
+	}
+	if live == 0 {
+		t.Errorf("tables: %v, want some of which every flip is refused", tables)
 	}
 	if n := outcomes[".mem"]; n["recovering"] == 0 {
 		t.Errorf("write-ahead logs: %v, want some recovering", n)
