@@ -30,7 +30,9 @@ func (h handler) Seen(peer transport.Identity, ourSlot uint64, ours raft.Mark) {
 	slot, mark := h.n.cfg.Log.Mark()
 	if ourSlot > slot || (ourSlot == slot && mark.Before(ours)) {
 		// Somebody remembers a write of this directory that the directory does not (storage.md, Incarnation).
-		h.n.cfg.Logger.Warn("a peer has seen more of this log than there is", "peer", peer.Name, "index", ours.Last, "term", ours.LastTerm)
+		if h.n.witness.news(ourSlot) {
+			h.n.cfg.Logger.Warn("a peer has seen more of this log than there is", "peer", peer.Name, "index", ours.Last, "term", ours.LastTerm)
+		}
 		h.n.in.put(func(in *inputs) { in.seen = append(in.seen, ours) })
 		// The core knows from here on; the log keeps it for the time after a restart.
 		if w, ok := h.n.cfg.Log.(storage.Witness); ok {
@@ -48,6 +50,18 @@ func (h handler) Unreachable(id raft.MemberID) { h.n.cfg.Observer.SendFailed(id)
 type witness struct {
 	mu    sync.Mutex
 	marks map[raft.MemberID]witnessed
+	told  uint64 // slot of the latest mark of this node's own that was logged as missing
+}
+
+// news reports whether a missing mark of this node's own was not logged yet: peers say so again and again.
+func (w *witness) news(slot uint64) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if slot == w.told {
+		return false
+	}
+	w.told = slot
+	return true
 }
 
 type witnessed struct {
