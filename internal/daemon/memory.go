@@ -8,20 +8,12 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-const (
-	// softMemoryLimit is where the collector begins to work harder; a node that needs more gets more. An
-	// idle node's heap is some 20 MiB, Badger's memtables are outside it.
-	softMemoryLimit = 64 << 20
-	// gcPercent keeps the garbage of a small heap small. The processor time that it costs is bounded by the
-	// heap's size, which is small.
-	gcPercent = 75
-)
+// gcPercent keeps the garbage of a heap below its live size. There is no memory limit on purpose: the machine's
+// state may outgrow any, and a collector above its limit takes half of the processor for nothing.
+const gcPercent = 75
 
-// boundMemory sets the collector's targets, unless the environment says what they should be.
+// boundMemory sets the collector's target, unless the environment says what it should be.
 func boundMemory() {
-	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(softMemoryLimit)
-	}
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
