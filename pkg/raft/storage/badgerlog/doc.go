@@ -48,8 +48,8 @@
 // After an error of Append that is not one of storage.ErrTooLarge, ErrBadBatch and ErrNoSpace, or after a call
 // of Options.Fatal, end the process: a failed sync is never tried again (Rebello et al., "Can Applications
 // Recover from fsync Failures?", 2020), and Badger shows data whose sync failed. ErrNoSpace comes before the
-// disk is full; past it Badger's mapped files would be a SIGBUS. Set a memory limit (GOMEMLIMIT): with the
-// options here an idle log needs about 50 MiB.
+// disk is full; past it Badger's mapped files would be a SIGBUS. With the options here an idle log needs some
+// 20 MiB, and a busy one up to about 60 MiB more.
 //
 // # Sources
 //
