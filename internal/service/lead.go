@@ -17,9 +17,10 @@ import (
 )
 
 const (
-	// pendingMessages and pendingBytes bound what one subscription may hold back.
-	pendingMessages = 65536
-	pendingBytes    = 64 << 20
+	// pendingMessages and pendingBytes bound what one subscription may hold back. There are some thirty, and a
+	// handler never waits: what is beyond this is a flood, and older than its senders' patience.
+	pendingMessages = 8192
+	pendingBytes    = 4 << 20
 	// retryPause is between two tries of what a new leader needs.
 	retryPause = 50 * time.Millisecond
 	// eventMemory is how far back a new leader repeats events, in cluster time: what the old leader may have

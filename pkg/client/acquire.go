@@ -177,6 +177,10 @@ func (s *Session) withdraw(t *ticket, c *call, why error) error {
 	case l != nil: // granted at the last moment
 		s.background(func() {
 			_ = l.Unlock(s.ctx) // it goes on by itself if this gives up
+			if !errors.Is(l.Valid(), ErrReleased) {
+				close(confirmed) // it was lost before: nothing is held
+				return
+			}
 			select {
 			case <-l.released:
 				close(confirmed)

@@ -117,7 +117,7 @@ func LookupCode(code string) (info CodeInfo, ok bool) {
 }
 
 // NewError makes the error of a code. A code that the table does not have becomes INTERNAL and is named in
-// the message; an empty message becomes the code's meaning.
+// the message; an empty message becomes the code's meaning. Its details are there, and empty.
 func NewError(code, message string) *Error {
 	info, ok := LookupCode(code)
 	if !ok {
@@ -127,5 +127,5 @@ func NewError(code, message string) *Error {
 	if message == "" {
 		message = info.Meaning
 	}
-	return &Error{Code: info.Code, Number: info.Number, Message: message, Retryable: info.Retryable}
+	return &Error{Code: info.Code, Number: info.Number, Message: message, Retryable: info.Retryable, Details: &ErrorDetails{}}
 }

@@ -98,6 +98,7 @@ func (o ConnOptions) connected(nc *nats.Conn) {
 
 func (o ConnOptions) natsOptions() []nats.Option {
 	log := o.logger()
+	var loud limiter
 	return []nats.Option{
 		nats.Name(o.Name),
 		nats.MaxReconnects(-1),
@@ -131,7 +132,7 @@ func (o ConnOptions) natsOptions() []nats.Option {
 			if errors.Is(err, nats.ErrSlowConsumer) && o.Observer != nil {
 				o.Observer.NATSSlowConsumer()
 			}
-			log.Warn("nats reports an error", "subject", subject, "error", err)
+			loud.say(log.Warn, "nats reports an error", "subject", subject, "error", err)
 		}),
 	}
 }
