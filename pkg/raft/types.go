@@ -34,7 +34,7 @@ func (c ClusterID) String() string { return fmt.Sprintf("%x", c[:]) }
 // Role is what a member does at the moment.
 type Role uint8
 
-// The roles (dissertation, section 3.3; standby is the seed's, learner is section 4.2.1).
+// The roles (dissertation, section 3.3; learner: section 4.2.1; standby is this project's own).
 const (
 	Follower Role = iota
 	PreCandidate
