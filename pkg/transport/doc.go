@@ -8,9 +8,10 @@
 //
 // Before the first message of a connection both sides say who they are (Identity) and whom they expect
 // to meet; Admit and Confirm are the rules by which they refuse each other, the same for every
-// transport. In the same exchange each side tells the other the newest mark that it saw of it, so that
-// a member that lost what it once acknowledged learns of it before it takes part (the design of
-// incarnations and marks is described in the project's storage notes).
+// transport. In the same exchange each side tells the other the newest mark that it saw of it, and from
+// which incarnation (Witnessed), so that a member that lost what it once acknowledged learns of it before
+// it takes part. A mark of another incarnation than its own it never hears of (the design of incarnations
+// and marks is described in the project's storage notes).
 //
 // What a transport asks of its Handler: methods that return quickly, whatever goroutine calls them, and
 // that are safe to call until Close has returned. A transport never calls the handler from within Send,

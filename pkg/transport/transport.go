@@ -33,11 +33,13 @@ type Handler interface {
 	Receive(raft.Message)
 	// Identity returns the node's present identity, for a handshake.
 	Identity() Identity
-	// Witness returns the highest mark (by slot) that this node has seen from a member. Slot 0: none.
-	Witness(raft.MemberID) (slot uint64, mark raft.Mark)
-	// Seen is told what a peer said of itself in a handshake, and which mark of ours it has seen. It is told
-	// again, with slot 0 for ours, when a peer's mark has moved on since.
-	Seen(peer Identity, ourSlot uint64, ours raft.Mark)
+	// Witness returns the highest mark (by slot) that this node has seen from a member, and from which
+	// incarnation of it. Slot 0: none.
+	Witness(raft.MemberID) Witnessed
+	// Seen is told what a peer said of itself in a handshake, and which mark of ours it has seen; one of
+	// another incarnation than our Identity's is left out (Witnessed.Of). It is told again, with slot 0 for
+	// ours, when a peer's mark has moved on since.
+	Seen(peer Identity, ours Witnessed)
 	// Unreachable is told that a message to a peer could not be delivered; at most once for each failure.
 	Unreachable(raft.MemberID)
 }

@@ -126,12 +126,14 @@ func TestAMarkThatTheLogLacksMakesTheMemberRecover(t *testing.T) {
 		name       string
 		slot       uint64
 		mark       raft.Mark
+		other      byte // makes it another incarnation
 		recovering bool
 	}{
-		{"an older slot", 4, raft.Mark{LastTerm: 1, Last: 3}, false},
-		{"the same", 5, raft.Mark{LastTerm: 1, Last: 2}, false},
-		{"the same slot with a later mark", 5, raft.Mark{LastTerm: 7, Last: 900}, true},
-		{"a later slot", 6, raft.Mark{LastTerm: 7, Last: 900}, true},
+		{"an older slot", 4, raft.Mark{LastTerm: 1, Last: 3}, 0, false},
+		{"the same", 5, raft.Mark{LastTerm: 1, Last: 2}, 0, false},
+		{"the same slot with a later mark", 5, raft.Mark{LastTerm: 7, Last: 900}, 0, true},
+		{"a later slot", 6, raft.Mark{LastTerm: 7, Last: 900}, 0, true},
+		{"a later slot of another incarnation", 6, raft.Mark{LastTerm: 7, Last: 900}, 1, false},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			c := newCluster(t, 3)
@@ -144,7 +146,9 @@ func TestAMarkThatTheLogLacksMakesTheMemberRecover(t *testing.T) {
 			f := c.others(l)[0]
 			c.barrier(f)
 			c.net.Isolate(f.id) // nobody may fill its log up again
-			handler{f.Node}.Seen(transport.Identity{Member: l.id}, tt.slot, tt.mark)
+			seen := transport.Witnessed{Incarnation: f.Status().Incarnation, Slot: tt.slot, Mark: tt.mark}
+			seen.Incarnation[0] ^= tt.other
+			handler{f.Node}.Seen(transport.Identity{Member: l.id}, seen)
 			synctest.Wait()
 			if got := f.Status().Recovering; got != tt.recovering {
 				t.Errorf("%s: recovering %v, want %v", tt.name, got, tt.recovering)
@@ -159,20 +163,21 @@ func TestWitnessKeepsTheLatestSlotOfAnIncarnation(t *testing.T) {
 	say := func(incarnation byte, slot, last uint64) {
 		w.saw(transport.Identity{Member: 2, Incarnation: raft.Incarnation{incarnation}, MarkSlot: slot, Mark: raft.Mark{Last: last}})
 	}
-	check := func(slot, last uint64) {
+	check := func(incarnation byte, slot, last uint64) {
 		t.Helper()
-		if s, m := w.latest(2); s != slot || m.Last != last {
-			t.Errorf("slot %d, last %d; want %d, %d", s, m.Last, slot, last)
+		want := transport.Witnessed{Incarnation: raft.Incarnation{incarnation}, Slot: slot, Mark: raft.Mark{Last: last}}
+		if got := w.latest(2); got != want {
+			t.Errorf("%+v, want %+v", got, want)
 		}
 	}
-	check(0, 0)
+	check(0, 0, 0)
 	say(1, 0, 0)
-	check(0, 0)
+	check(0, 0, 0)
 	say(1, 7, 70)
 	say(1, 5, 90) // an older one, told late or by a directory that went back
-	check(7, 70)
+	check(1, 7, 70)
 	say(1, 8, 60) // a truncation takes the mark back
-	check(8, 60)
+	check(1, 8, 60)
 	say(2, 1, 3) // another directory counts anew
-	check(1, 3)
+	check(2, 1, 3)
 }

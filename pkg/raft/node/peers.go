@@ -23,20 +23,22 @@ func (h handler) Identity() transport.Identity {
 	return id
 }
 
-func (h handler) Witness(id raft.MemberID) (uint64, raft.Mark) { return h.n.witness.latest(id) }
+func (h handler) Witness(id raft.MemberID) transport.Witnessed { return h.n.witness.latest(id) }
 
-func (h handler) Seen(peer transport.Identity, ourSlot uint64, ours raft.Mark) {
+func (h handler) Seen(peer transport.Identity, ours transport.Witnessed) {
 	h.n.witness.saw(peer)
+	// What is taken over here is durable and can't be taken back, so this does not count on the transport alone.
+	ours = ours.Of(h.n.found.Incarnation)
 	slot, mark := h.n.cfg.Log.Mark()
-	if ourSlot > slot || (ourSlot == slot && mark.Before(ours)) {
+	if ours.Slot > slot || (ours.Slot == slot && mark.Before(ours.Mark)) {
 		// Somebody remembers a write of this directory that the directory does not (storage.md, Incarnation).
-		if h.n.witness.news(ourSlot) {
-			h.n.cfg.Logger.Warn("a peer has seen more of this log than there is", "peer", peer.Name, "index", ours.Last, "term", ours.LastTerm)
+		if h.n.witness.news(ours.Slot) {
+			h.n.cfg.Logger.Warn("a peer has seen more of this log than there is", "peer", peer.Name, "index", ours.Mark.Last, "term", ours.Mark.LastTerm)
 		}
-		h.n.in.put(func(in *inputs) { in.seen = append(in.seen, ours) })
+		h.n.in.put(func(in *inputs) { in.seen = append(in.seen, ours.Mark) })
 		// The core knows from here on; the log keeps it for the time after a restart.
 		if w, ok := h.n.cfg.Log.(storage.Witness); ok {
-			if _, err := w.Witnessed(ourSlot, ours); err != nil {
+			if _, err := w.Witnessed(ours.Slot, ours.Mark); err != nil {
 				h.n.cfg.Logger.Error("what a peer has seen of this log can't be stored", "peer", peer.Name, "error", err)
 			}
 		}
@@ -49,7 +51,7 @@ func (h handler) Unreachable(id raft.MemberID) { h.n.cfg.Observer.SendFailed(id)
 // time can be told. It lives in memory: a double restart forgets.
 type witness struct {
 	mu    sync.Mutex
-	marks map[raft.MemberID]witnessed
+	marks map[raft.MemberID]transport.Witnessed
 	told  uint64 // slot of the latest mark of this node's own that was logged as missing
 }
 
@@ -64,12 +66,6 @@ func (w *witness) news(slot uint64) bool {
 	return true
 }
 
-type witnessed struct {
-	incarnation raft.Incarnation
-	slot        uint64
-	mark        raft.Mark
-}
-
 // saw keeps the mark with the highest slot. Another incarnation counts its slots anew: what the one before
 // it had is no mark of the new directory.
 func (w *witness) saw(peer transport.Identity) {
@@ -79,20 +75,20 @@ func (w *witness) saw(peer transport.Identity) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	old, ok := w.marks[peer.Member]
-	if ok && old.incarnation == peer.Incarnation && old.slot >= peer.MarkSlot {
+	if ok && old.Incarnation == peer.Incarnation && old.Slot >= peer.MarkSlot {
 		return
 	}
 	if w.marks == nil {
-		w.marks = make(map[raft.MemberID]witnessed)
+		w.marks = make(map[raft.MemberID]transport.Witnessed)
 	}
-	w.marks[peer.Member] = witnessed{peer.Incarnation, peer.MarkSlot, peer.Mark}
+	w.marks[peer.Member] = transport.Witnessed{Incarnation: peer.Incarnation, Slot: peer.MarkSlot, Mark: peer.Mark}
 }
 
-func (w *witness) latest(id raft.MemberID) (uint64, raft.Mark) {
+// latest returns the mark that saw kept of a member; slot 0: none.
+func (w *witness) latest(id raft.MemberID) transport.Witnessed {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	m := w.marks[id]
-	return m.slot, m.mark
+	return w.marks[id]
 }
 
 // peersOf lists whom a transport should reach.

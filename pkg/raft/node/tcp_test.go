@@ -23,11 +23,13 @@ type real struct {
 	listeners map[raft.MemberID]net.Listener
 	dirs      map[raft.MemberID]string
 	nodes     map[raft.MemberID]*member
+	ways      map[raft.MemberID]*tcp.Transport
 	logs      *strings.Builder // what nodes that start from now on log; nil: nowhere
 }
 
 func startReal(tb testing.TB, size int) *real {
-	r := &real{tb: tb, listeners: make(map[raft.MemberID]net.Listener), dirs: make(map[raft.MemberID]string), nodes: make(map[raft.MemberID]*member)}
+	r := &real{tb: tb, listeners: make(map[raft.MemberID]net.Listener), dirs: make(map[raft.MemberID]string), nodes: make(map[raft.MemberID]*member),
+		ways: make(map[raft.MemberID]*tcp.Transport)}
 	for i := 1; i <= size; i++ {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -68,7 +70,7 @@ func (r *real) start(id raft.MemberID) *member {
 	if err != nil {
 		r.tb.Fatal(err)
 	}
-	r.nodes[id] = m
+	r.nodes[id], r.ways[id] = m, t
 	return m
 }
 

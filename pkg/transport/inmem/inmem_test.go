@@ -19,12 +19,12 @@ type recorder struct {
 	got []raft.Message
 }
 
-func (r *recorder) Receive(m raft.Message)                     { r.mu.Lock(); r.got = append(r.got, m); r.mu.Unlock() }
-func (r *recorder) Identity() transport.Identity               { return r.id }
-func (r *recorder) Witness(raft.MemberID) (uint64, raft.Mark)  { return 0, raft.Mark{} }
-func (r *recorder) Seen(transport.Identity, uint64, raft.Mark) {}
-func (r *recorder) Unreachable(raft.MemberID)                  {}
-func (r *recorder) count() int                                 { r.mu.Lock(); defer r.mu.Unlock(); return len(r.got) }
+func (r *recorder) Receive(m raft.Message)                       { r.mu.Lock(); r.got = append(r.got, m); r.mu.Unlock() }
+func (r *recorder) Identity() transport.Identity                 { return r.id }
+func (r *recorder) Witness(raft.MemberID) transport.Witnessed    { return transport.Witnessed{} }
+func (r *recorder) Seen(transport.Identity, transport.Witnessed) {}
+func (r *recorder) Unreachable(raft.MemberID)                    {}
+func (r *recorder) count() int                                   { r.mu.Lock(); defer r.mu.Unlock(); return len(r.got) }
 
 // TestControlsInVirtualTime drives every control with a clock that moves only when all is quiet.
 func TestControlsInVirtualTime(t *testing.T) {

@@ -216,7 +216,7 @@ func (l *lane) refresh() {
 	}
 	if theirHandler := s.target.enter(); theirHandler != nil {
 		s.ours.MarkSlot, s.ours.Mark = ours.MarkSlot, ours.Mark
-		theirHandler.Seen(s.ours, 0, raft.Mark{})
+		theirHandler.Seen(s.ours, transport.Witnessed{})
 		s.target.receiving.RUnlock()
 	}
 }
@@ -239,10 +239,9 @@ func (r *route) handshake(target *Transport, epoch uint64) session {
 		r.note(raft.Incarnation{}, refusal.Error())
 		return session{}
 	}
-	slotOfTheirs, markOfTheirs := r.t.handler.Witness(theirs.Member)
-	slotOfOurs, markOfOurs := theirHandler.Witness(ours.Member)
-	theirHandler.Seen(ours, slotOfTheirs, markOfTheirs)
-	r.t.handler.Seen(theirs, slotOfOurs, markOfOurs)
+	ofTheirs, ofOurs := r.t.handler.Witness(theirs.Member), theirHandler.Witness(ours.Member)
+	theirHandler.Seen(ours, ofTheirs.Of(theirs.Incarnation))
+	r.t.handler.Seen(theirs, ofOurs.Of(ours.Incarnation))
 	r.note(theirs.Incarnation, "")
 	return session{target: target, epoch: epoch, ours: ours}
 }

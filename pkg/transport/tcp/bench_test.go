@@ -20,9 +20,9 @@ func (c *counter) Receive(m raft.Message) { c.got <- m }
 func (c *counter) Identity() transport.Identity {
 	return transport.Identity{Member: c.id, Incarnation: raft.Incarnation{byte(c.id)}}
 }
-func (c *counter) Witness(raft.MemberID) (uint64, raft.Mark)  { return 0, raft.Mark{} }
-func (c *counter) Seen(transport.Identity, uint64, raft.Mark) {}
-func (c *counter) Unreachable(raft.MemberID)                  {}
+func (c *counter) Witness(raft.MemberID) transport.Witnessed    { return transport.Witnessed{} }
+func (c *counter) Seen(transport.Identity, transport.Witnessed) {}
+func (c *counter) Unreachable(raft.MemberID)                    {}
 
 // benchPair connects two members on the loopback.
 func benchPair(b *testing.B) (ends [2]*tcp.Transport, handlers [2]*counter) {

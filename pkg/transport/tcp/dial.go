@@ -43,10 +43,9 @@ func (l *link) connect(ctx context.Context, peer transport.Peer) (*session, erro
 func (l *link) shake(conn net.Conn, peer transport.Peer) (*session, error) {
 	t := l.route.t
 	ours := t.handler.Identity()
-	slot, mark := t.handler.Witness(peer.ID)
 	hello := wire.AppendHello(nil, &wire.Hello{
 		MinVersion: wire.MinVersion, MaxVersion: wire.MaxVersion, Class: l.class, Expected: peer.ID,
-		Self: ours, Address: t.advertised(), Slot: slot, Mark: mark,
+		Self: ours, Address: t.advertised(), Witnessed: t.handler.Witness(peer.ID),
 	})
 	// A peer that is silent for IdleTimeout is as good as dead, now as later.
 	conn.SetDeadline(time.Now().Add(min(t.cfg.IdleTimeout, t.cfg.HandshakeTimeout)))
@@ -78,7 +77,7 @@ func (l *link) judge(conn net.Conn, frame wire.Frame, ours transport.Identity, p
 			return nil, t.refuse(key, r)
 		}
 		l.route.met(accept.Self.Incarnation)
-		t.handler.Seen(accept.Self, accept.Slot, accept.Mark)
+		t.handler.Seen(accept.Self, accept.Witnessed.Of(ours.Incarnation))
 		conn.SetDeadline(time.Time{})
 		return &session{link: l, conn: conn}, nil
 	case wire.KindRefuse:

@@ -126,7 +126,7 @@ func (t *Transport) admit(conn net.Conn) (*inbound, uint16) {
 	t.notices.forget(noticeKey(remote, hello.Self.Member, ""))
 	in := &inbound{t: t, conn: conn, caller: hello.Self, class: hello.Class, slot: hello.Self.MarkSlot}
 	// Before the answer: once the caller counts on us we must know what it knows of us.
-	t.handler.Seen(hello.Self, hello.Slot, hello.Mark)
+	t.handler.Seen(hello.Self, hello.Witnessed.Of(ours.Incarnation))
 	return in, version
 }
 
@@ -144,8 +144,8 @@ func (t *Transport) turnAway(conn net.Conn, remote string, member raft.MemberID,
 
 // accept answers the hello.
 func (in *inbound) accept(version uint16) bool {
-	slot, mark := in.t.handler.Witness(in.caller.Member)
-	answer := wire.AppendAccept(nil, &wire.Accept{Version: version, Self: in.t.handler.Identity(), Slot: slot, Mark: mark})
+	answer := wire.AppendAccept(nil, &wire.Accept{Version: version, Self: in.t.handler.Identity(),
+		Witnessed: in.t.handler.Witness(in.caller.Member)})
 	if _, err := in.conn.Write(answer); err != nil {
 		return false
 	}
@@ -240,7 +240,7 @@ func (in *inbound) take(frame wire.Frame) error {
 			in.slot = ping.Slot
 			news := in.caller
 			news.MarkSlot, news.Mark = ping.Slot, ping.Mark
-			in.t.handler.Seen(news, 0, raft.Mark{})
+			in.t.handler.Seen(news, transport.Witnessed{})
 		}
 		return nil
 	}

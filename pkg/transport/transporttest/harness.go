@@ -66,6 +66,7 @@ func Run(t *testing.T, harness func(t testing.TB) Harness) {
 		{"peer is removed", testRemoved},
 		{"both sides learn marks", testMarks},
 		{"one that is called learns marks", testMarksOfCaller},
+		{"marks of another incarnation are not told", testMarksOfAnotherIncarnation},
 		{"wrong cluster", testWrongCluster},
 		{"wrong static members", testWrongHash},
 		{"cluster known on one side", testHalfKnownCluster},

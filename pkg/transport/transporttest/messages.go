@@ -209,14 +209,14 @@ func testMarks(t *testing.T, h Harness) {
 	one := newNode(t, h, 1, "", func(id *transport.Identity) { id.MarkSlot, id.Mark = 4, mark(4) }).start(t)
 	two := newNode(t, h, 2, "", func(id *transport.Identity) { id.MarkSlot, id.Mark = 9, mark(9) })
 	// Member 2 has seen a newer mark of member 1 than member 1 has now: its log went back.
-	two.Recorder.Seen(transport.Identity{Member: 1, MarkSlot: 6, Mark: mark(6)}, 0, raft.Mark{})
+	two.Recorder.Seen(transport.Identity{Member: 1, Incarnation: raft.Incarnation{1}, MarkSlot: 6, Mark: mark(6)}, transport.Witnessed{})
 	two.start(t)
 	join(one, two)
 	one.connected(t, 2)
 	two.connected(t, 1)
 	await(t, "member 1 learns its own newest mark", func() bool {
 		for _, s := range one.seen(2) {
-			if s.OurSlot == 6 && s.Ours == mark(6) && s.Peer.Mark == mark(9) && s.Peer.Incarnation == (raft.Incarnation{2}) {
+			if s.Ours == (transport.Witnessed{Incarnation: raft.Incarnation{1}, Slot: 6, Mark: mark(6)}) && s.Peer.Mark == mark(9) && s.Peer.Incarnation == (raft.Incarnation{2}) {
 				return true
 			}
 		}
@@ -224,8 +224,7 @@ func testMarks(t *testing.T, h Harness) {
 	})
 	one.edit(func(id *transport.Identity) { id.MarkSlot, id.Mark = 7, mark(7) })
 	await(t, "member 2 witnesses the mark that member 1 has by now", func() bool {
-		slot, m := two.Witness(1)
-		return slot == 7 && m == mark(7)
+		return two.Witness(1) == transport.Witnessed{Incarnation: raft.Incarnation{1}, Slot: 7, Mark: mark(7)}
 	})
 }
 
@@ -233,16 +232,41 @@ func testMarks(t *testing.T, h Harness) {
 func testMarksOfCaller(t *testing.T, h Harness) {
 	newest := raft.Mark{LastTerm: 3, Last: 30, Hash: [16]byte{3}}
 	one := newNode(t, h, 1, "", func(id *transport.Identity) { id.MarkSlot = 8 })
-	one.Recorder.Seen(transport.Identity{Member: 2, MarkSlot: 5, Mark: newest}, 0, raft.Mark{})
+	one.Recorder.Seen(transport.Identity{Member: 2, Incarnation: raft.Incarnation{2}, MarkSlot: 5, Mark: newest}, transport.Witnessed{})
 	one.start(t)
 	two := newNode(t, h, 2, "", nil).start(t)
 	two.SetPeers([]transport.Peer{{ID: 1, Name: "n1"}, two.peer()})
 	one.SetPeers([]transport.Peer{one.peer(), two.peer()})
 	one.reaches(t, two)
 	for _, s := range two.seen(1) {
-		if s.OurSlot == 5 && s.Ours == newest && s.Peer.MarkSlot == 8 {
+		if s.Ours.Slot == 5 && s.Ours.Mark == newest && s.Peer.MarkSlot == 8 {
 			return
 		}
 	}
 	t.Fatalf("member 2 took messages and was told %+v", two.seen(1))
+}
+
+// testMarksOfAnotherIncarnation joins members that each remember a mark of the other's former directory.
+func testMarksOfAnotherIncarnation(t *testing.T, h Harness) {
+	former := func(id raft.MemberID) transport.Identity {
+		return transport.Identity{Member: id, Incarnation: raft.Incarnation{99}, MarkSlot: 60, Mark: raft.Mark{LastTerm: 6, Last: 600}}
+	}
+	one, two := newNode(t, h, 1, "", nil), newNode(t, h, 2, "", nil)
+	one.Recorder.Seen(former(2), transport.Witnessed{})
+	two.Recorder.Seen(former(1), transport.Witnessed{})
+	one.start(t)
+	two.start(t)
+	join(one, two)
+	one.connected(t, 2) // by both classes and both ways: each was the caller, and the one that was called
+	two.connected(t, 1)
+	for _, n := range []*node{one, two} {
+		for _, s := range n.seen(3 - n.id) {
+			if s.Ours != (transport.Witnessed{}) {
+				t.Errorf("member %s was told a mark of another incarnation: %+v", n.id, s.Ours)
+			}
+		}
+		if len(n.seen(3-n.id)) < 3 { // the first is the memory itself
+			t.Errorf("member %s shook hands %d times", n.id, len(n.seen(3-n.id))-1)
+		}
+	}
 }

@@ -9,16 +9,15 @@ import (
 
 // Sighting is one call of Handler.Seen.
 type Sighting struct {
-	Peer    transport.Identity
-	OurSlot uint64
-	Ours    raft.Mark
+	Peer transport.Identity
+	Ours transport.Witnessed
 }
 
 // Recorder is a transport.Handler that keeps what it is told.
 type Recorder struct {
 	mu          sync.Mutex
 	identity    transport.Identity
-	witnesses   map[raft.MemberID]transport.Identity // slot and mark of each member
+	witnesses   map[raft.MemberID]transport.Identity // incarnation, slot and mark of each member
 	messages    []raft.Message
 	counts      map[raft.MemberID]int
 	sightings   []Sighting
@@ -55,21 +54,22 @@ func (r *Recorder) Identity() transport.Identity {
 	return r.identity
 }
 
-// Witness returns the newest mark that Seen was told.
-func (r *Recorder) Witness(id raft.MemberID) (uint64, raft.Mark) {
+// Witness returns the newest mark that Seen was told, of the incarnation that showed one last.
+func (r *Recorder) Witness(id raft.MemberID) transport.Witnessed {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	w := r.witnesses[id]
-	return w.MarkSlot, w.Mark
+	return transport.Witnessed{Incarnation: w.Incarnation, Slot: w.MarkSlot, Mark: w.Mark}
 }
 
 // Seen keeps what it is told.
-func (r *Recorder) Seen(peer transport.Identity, ourSlot uint64, ours raft.Mark) {
+func (r *Recorder) Seen(peer transport.Identity, ours transport.Witnessed) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.calls++
-	r.sightings = append(r.sightings, Sighting{peer, ourSlot, ours})
-	if peer.MarkSlot > r.witnesses[peer.Member].MarkSlot {
+	r.sightings = append(r.sightings, Sighting{peer, ours})
+	old := r.witnesses[peer.Member]
+	if peer.MarkSlot > 0 && (peer.Incarnation != old.Incarnation || peer.MarkSlot > old.MarkSlot) {
 		r.witnesses[peer.Member] = peer
 	}
 }

@@ -71,9 +71,10 @@ func FuzzFrame(f *testing.F) {
 func FuzzHandshake(f *testing.F) {
 	id := transport.Identity{Cluster: raft.ClusterID{1}, Member: 2, Name: "n2", Incarnation: raft.Incarnation{3}, MarkSlot: 4, Mark: raft.Mark{LastTerm: 5, Last: 6}}
 	skip := wire.HeaderBytes + 1
-	f.Add(wire.AppendHello(nil, &wire.Hello{MinVersion: 1, MaxVersion: 1, Class: transport.Bulk, Expected: 1, Self: id, Address: "host:1", Slot: 1})[skip:])
-	f.Add(wire.AppendAccept(nil, &wire.Accept{Version: 1, Self: id})[skip:])
-	f.Add(wire.AppendRefuse(nil, &wire.Refuse{MinVersion: 1, MaxVersion: 1, Kind: transport.RejectMember, Text: "no"})[skip:])
+	f.Add(wire.AppendHello(nil, &wire.Hello{MinVersion: wire.MinVersion, MaxVersion: wire.MaxVersion, Class: transport.Bulk, Expected: 1, Self: id, Address: "host:1",
+		Witnessed: transport.Witnessed{Incarnation: raft.Incarnation{7}, Slot: 1}})[skip:])
+	f.Add(wire.AppendAccept(nil, &wire.Accept{Version: wire.MaxVersion, Self: id})[skip:])
+	f.Add(wire.AppendRefuse(nil, &wire.Refuse{MinVersion: wire.MinVersion, MaxVersion: wire.MaxVersion, Kind: transport.RejectMember, Text: "no"})[skip:])
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if h, err := wire.DecodeHello(b); err == nil {
 			if again, err := wire.DecodeHello(wire.AppendHello(nil, &h)[skip:]); err != nil || again != h {

@@ -8,10 +8,11 @@ import (
 	"github.com/coordd/coordd/pkg/transport"
 )
 
-// The protocol versions that this code speaks.
+// The protocol versions that this code speaks. Version 1 did not say whose incarnation a witnessed mark
+// was of, which the receiver must know; so it is not spoken any more.
 const (
-	MinVersion uint16 = 1
-	MaxVersion uint16 = 1
+	MinVersion uint16 = 2
+	MaxVersion uint16 = 2
 )
 
 // HandshakeLimit is the largest payload of a frame before both sides know each other.
@@ -35,18 +36,16 @@ type Hello struct {
 	Expected               raft.MemberID // who the dialler believes to call
 	Self                   transport.Identity
 	Address                string // where the dialler can be called back
-	// Slot and Mark are the newest that the dialler saw of the member that it calls; slot 0: none.
-	Slot uint64
-	Mark raft.Mark
+	// Witnessed is the newest mark that the dialler saw of the member that it calls.
+	Witnessed transport.Witnessed
 }
 
 // Accept is the listener's answer to a Hello that it takes.
 type Accept struct {
 	Version uint16 // the one to be spoken from now on
 	Self    transport.Identity
-	// Slot and Mark are the newest that the listener saw of the dialler; slot 0: none.
-	Slot uint64
-	Mark raft.Mark
+	// Witnessed is the newest mark that the listener saw of the dialler.
+	Witnessed transport.Witnessed
 }
 
 // Refuse is the listener's answer to a Hello that it does not take.
@@ -64,7 +63,7 @@ func AppendHello(dst []byte, h *Hello) []byte {
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(h.Expected))
 	dst = appendIdentity(dst, &h.Self)
 	dst = appendText(dst, h.Address, maxAddressBytes)
-	dst = appendMark(dst, h.Slot, h.Mark)
+	dst = appendWitnessed(dst, &h.Witnessed)
 	return EndFrame(dst, start)
 }
 
@@ -83,7 +82,7 @@ func DecodeHello(b []byte) (Hello, error) {
 	h.Expected = raft.MemberID(c.uint64())
 	h.Self = identity(&c)
 	h.Address = c.text(maxAddressBytes)
-	h.Slot, h.Mark = mark(&c)
+	h.Witnessed = witnessed(&c)
 	if c.bad || h.Class >= transport.NumClasses {
 		return Hello{}, fmt.Errorf("%w: hello of %d bytes", ErrMalformed, len(b))
 	}
@@ -95,7 +94,7 @@ func AppendAccept(dst []byte, a *Accept) []byte {
 	start := len(dst)
 	dst = appendPreamble(BeginFrame(dst, KindAccept), a.Version, a.Version)
 	dst = appendIdentity(dst, &a.Self)
-	dst = appendMark(dst, a.Slot, a.Mark)
+	dst = appendWitnessed(dst, &a.Witnessed)
 	return EndFrame(dst, start)
 }
 
@@ -106,7 +105,7 @@ func DecodeAccept(b []byte) (Accept, error) {
 	lowest, highest := preamble(&c)
 	a.Version = highest
 	a.Self = identity(&c)
-	a.Slot, a.Mark = mark(&c)
+	a.Witnessed = witnessed(&c)
 	if c.bad || lowest != highest {
 		return Accept{}, fmt.Errorf("%w: accept of %d bytes", ErrMalformed, len(b))
 	}
@@ -179,6 +178,18 @@ func identity(c *cursor) (id transport.Identity) {
 	id.Name = c.text(maxNameBytes)
 	id.MarkSlot, id.Mark = mark(c)
 	return id
+}
+
+// appendWitnessed writes slot and mark where version 1 had them, and behind them whose they are.
+func appendWitnessed(dst []byte, w *transport.Witnessed) []byte {
+	dst = appendMark(dst, w.Slot, w.Mark)
+	return append(dst, w.Incarnation[:]...)
+}
+
+func witnessed(c *cursor) (w transport.Witnessed) {
+	w.Slot, w.Mark = mark(c)
+	w.Incarnation = c.array16()
+	return w
 }
 
 func appendMark(dst []byte, slot uint64, m raft.Mark) []byte {

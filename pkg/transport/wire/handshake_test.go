@@ -41,6 +41,12 @@ func mark(t *rapid.T) (uint64, raft.Mark) {
 	return number().Draw(t, "slot"), raft.Mark{LastTerm: number().Draw(t, "term"), Last: number().Draw(t, "last"), Hash: array16().Draw(t, "hash")}
 }
 
+func witnessed(t *rapid.T) (w transport.Witnessed) {
+	w.Incarnation = array16().Draw(t, "witnessed incarnation")
+	w.Slot, w.Mark = mark(t)
+	return w
+}
+
 func identity(t *rapid.T) (id transport.Identity) {
 	id.Cluster, id.ClusterHash, id.Incarnation = array16().Draw(t, "cluster"), array16().Draw(t, "hash"), array16().Draw(t, "incarnation")
 	id.Member = raft.MemberID(number().Draw(t, "member"))
@@ -53,12 +59,12 @@ func identity(t *rapid.T) (id transport.Identity) {
 func TestHandshakeRoundTrip(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		h := wire.Hello{MinVersion: uint16(rapid.IntRange(0, 1).Draw(t, "min")), MaxVersion: uint16(rapid.IntRange(1, 65535).Draw(t, "max")),
+		h := wire.Hello{MinVersion: uint16(rapid.IntRange(0, int(wire.MaxVersion)).Draw(t, "min")), MaxVersion: uint16(rapid.IntRange(int(wire.MinVersion), 65535).Draw(t, "max")),
 			Class: transport.Class(rapid.IntRange(0, 1).Draw(t, "class")), Expected: raft.MemberID(number().Draw(t, "expected")),
 			Self: identity(t), Address: word(512).Draw(t, "address")}
-		h.Slot, h.Mark = mark(t)
+		h.Witnessed = witnessed(t)
 		a := wire.Accept{Version: wire.MaxVersion, Self: identity(t)}
-		a.Slot, a.Mark = mark(t)
+		a.Witnessed = witnessed(t)
 		r := wire.Refuse{MinVersion: 1, MaxVersion: 3, Kind: transport.Rejection(word(32).Draw(t, "kind")), Text: word(1024).Draw(t, "text")}
 		p := wire.Ping{Stamp: number().Draw(t, "stamp")}
 		p.Slot, p.Mark = mark(t)
@@ -95,7 +101,7 @@ func TestVersions(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		lowest, highest, want uint16
-	}{{0, 0, 0}, {1, 1, 1}, {0, 1, 1}, {1, 9, 1}, {2, 9, 0}} {
+	}{{0, 0, 0}, {1, 1, 0}, {2, 2, 2}, {0, 2, 2}, {2, 9, 2}, {3, 9, 0}} {
 		got, err := wire.Choose(test.lowest, test.highest)
 		if got != test.want || (err == nil) != (test.want > 0) || (err != nil && !errors.Is(err, wire.ErrVersion)) {
 			t.Errorf("%d to %d: %d, %v", test.lowest, test.highest, got, err)
@@ -115,7 +121,7 @@ func TestVersions(t *testing.T) {
 // TestTexts looks at what a peer may put before an operator's eyes.
 func TestTexts(t *testing.T) {
 	t.Parallel()
-	h := wire.Hello{MinVersion: 1, MaxVersion: 1, Address: strings.Repeat("ä", 400),
+	h := wire.Hello{MinVersion: wire.MinVersion, MaxVersion: wire.MaxVersion, Address: strings.Repeat("ä", 400),
 		Self: transport.Identity{Name: "a\x1b[2Jb\nc\xff" + strings.Repeat("x", 300)}}
 	frame := wire.AppendHello(nil, &h)
 	got, err := wire.DecodeHello(body(t, frame, wire.KindHello))
