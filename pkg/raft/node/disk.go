@@ -7,12 +7,18 @@ import (
 )
 
 // diskWatch bounds the age of the oldest unfinished append (raft.md, rule 13). A leader whose disk has stalled
-// still sends heartbeats, so that nobody else would stand, while nothing that needs its disk gets done.
+// still sends heartbeats, so that nobody else would stand, while nothing that needs its disk gets done. The same
+// holds for a full disk, whose append stays unfinished until there is room.
 type diskWatch struct {
 	limit      time.Duration
 	unfinished []unfinished // in order of seq
 
+	looked  time.Duration // when watchDisk last ran
+	judgeAt time.Duration // no verdict before: the process itself stood still
+	full    bool          // the appender waits for room
+
 	stalled  bool
+	forRoom  bool          // the stall is for want of room
 	giveUpAt time.Duration // when a leader that could not hand over steps down
 	gaveUp   bool
 	probing  bool
@@ -49,9 +55,19 @@ func (d *diskWatch) next() (time.Duration, bool) {
 	case d.stalled && !d.gaveUp:
 		return d.giveUpAt, true
 	case !d.stalled && len(d.unfinished) > 0:
-		return d.unfinished[0].at + d.limit, true
+		// Half the limit: so that a whole one between two looks means that the process stood still.
+		return min(max(d.unfinished[0].at+d.limit, d.judgeAt), d.looked+d.limit/2), true
 	}
 	return 0, false
+}
+
+// look notes that the watch is awake. If it has missed a whole limit, the process was stopped or starved, and the
+// appender with it: the age of an append then says nothing of the disk until the appender had a moment to finish.
+func (d *diskWatch) look(now time.Duration) {
+	if now-d.looked >= d.limit {
+		d.judgeAt = now + d.limit/8
+	}
+	d.looked = now
 }
 
 // feedWritten tells the core what is durable, and ends a stall when a probe came back in time.
@@ -59,6 +75,15 @@ func (l *loop) feedWritten(ws []written) {
 	d := &l.disk
 	for _, w := range ws {
 		now := l.n.clock.now()
+		if w.full != nil {
+			d.full = true
+			l.n.cfg.Logger.Error("the disk is full: nothing is written or acknowledged here until there is room", "error", w.full)
+			continue
+		}
+		if d.full { // reports come in the order of the writes
+			d.full = false
+			l.n.cfg.Logger.Info("the disk has room again")
+		}
 		if w.seq > 0 {
 			d.finished(w.seq)
 			l.core.AppendDone(w.seq, w.term, w.last, now)
@@ -70,7 +95,9 @@ func (l *loop) feedWritten(ws []written) {
 		if took := now - d.probeAt; took < d.limit && !d.late(now) {
 			d.stalled = false
 			l.core.SetStandby(l.n.cfg.Standby, now)
-			l.n.cfg.Logger.Info("the disk answers again", "probe", took)
+			if !d.forRoom {
+				l.n.cfg.Logger.Info("the disk answers again", "probe", took)
+			}
 			l.n.cfg.Observer.DiskStalled(false)
 			l.refreshed = -statusPeriod
 		}
@@ -81,9 +108,12 @@ func (l *loop) feedWritten(ws []written) {
 // within one election timeout; nobody stands until a probe write was quick.
 func (l *loop) watchDisk(now time.Duration) {
 	d := &l.disk
-	if !d.stalled && d.late(now) {
+	d.look(now)
+	if !d.stalled && d.late(now) && now >= d.judgeAt {
 		d.stalled, d.gaveUp, d.giveUpAt = true, false, now+l.n.cfg.ElectionTimeoutMax
-		l.n.cfg.Logger.Error("the disk has stalled", "age", now-d.unfinished[0].at, "limit", d.limit)
+		if d.forRoom = d.full; !d.full {
+			l.n.cfg.Logger.Error("the disk has stalled", "age", now-d.unfinished[0].at, "limit", d.limit)
+		}
 		l.n.cfg.Observer.DiskStalled(true)
 		l.core.SetStandby(true, now)
 		if err := l.core.TransferLeadership(0, now); err != nil {

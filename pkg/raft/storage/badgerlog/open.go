@@ -19,7 +19,10 @@ const badgerDir = "badger"
 
 // Open opens the directory of a member, or makes it. A directory that it does not trust is refused with a
 // RefusedError and left as it is. What is found is in State.
-func Open(opt Options) (*Log, error) {
+func Open(opt Options) (*Log, error) { return open(opt, writePID) }
+
+// open is Open with the way to write the process ID, which a test lets fail.
+func open(opt Options, writePID func(*os.File) error) (*Log, error) {
 	if err := opt.complete(); err != nil {
 		return nil, fmt.Errorf("opening the log: %w", err)
 	}
@@ -36,7 +39,7 @@ func Open(opt Options) (*Log, error) {
 		limits: limitsFor(opt.MemTableBytes),
 		both:   together,
 	}
-	if err := l.start(); err != nil {
+	if err := l.start(writePID); err != nil {
 		l.abandon()
 		var refused *RefusedError
 		if errors.As(err, &refused) {
@@ -48,12 +51,12 @@ func Open(opt Options) (*Log, error) {
 }
 
 // start does it all, in an order in which a crash at any point leaves a directory that opens again.
-func (l *Log) start() error {
+func (l *Log) start(writePID func(*os.File) error) error {
 	if err := makeDir(l.opt.Dir); err != nil {
 		return err
 	}
 	var err error
-	if l.owner, err = takeDirectory(l.opt.Dir); err != nil {
+	if l.owner, err = takeDirectory(l.opt.Dir, writePID); err != nil {
 		return err
 	}
 	older, err := l.openSidecar()
@@ -67,6 +70,9 @@ func (l *Log) start() error {
 	}
 	// At open Badger makes a table of each write-ahead log that it finds.
 	if err := l.space.prepare(l.opt.BallastBytes, wals+l.opt.MemTableBytes/4, l.logger.Warn); err != nil {
+		return err
+	}
+	if err := l.owner.sign(); err != nil {
 		return err
 	}
 	if err := l.openBadger(path); err != nil {

@@ -12,9 +12,15 @@ const lockName = "LOCK"
 
 // owner is the hold of this process on a directory. The lock decides; the process ID in the file is there for
 // the message that a second process prints.
-type owner struct{ f *os.File }
+type owner struct {
+	f        *os.File
+	writePID func(*os.File) error
+	signed   bool // the process ID is in the file
+}
 
-func takeDirectory(dir string) (*owner, error) {
+// takeDirectory takes the lock. On a full disk the process ID may be missing from the file: the ballast, which
+// makes room for it, is given back only by who has the lock. Call sign again then.
+func takeDirectory(dir string, writePID func(*os.File) error) (*owner, error) {
 	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("locking the data directory %s: %w", dir, err)
@@ -28,11 +34,30 @@ func takeDirectory(dir string) (*owner, error) {
 		defer f.Close()
 		return nil, inUse(dir, readPID(f.Name()))
 	}
-	if err := writePID(f); err != nil {
+	o := &owner{f: f, writePID: writePID}
+	if err := o.sign(); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("locking the data directory %s: %w", dir, err)
+		return nil, err
 	}
-	return &owner{f: f}, nil
+	return o, nil
+}
+
+// sign writes the process ID into the file unless it is there. It does without where there is no room.
+func (o *owner) sign() error {
+	if o.signed {
+		return nil
+	}
+	err := o.writePID(o.f)
+	switch {
+	case err == nil:
+		o.signed = true
+	case isFull(err):
+		err = o.f.Truncate(0) // better no process ID than that of a process that has ended
+	}
+	if err != nil {
+		return fmt.Errorf("writing the process ID to %s: %w", o.f.Name(), err)
+	}
+	return nil
 }
 
 func inUse(dir string, pid int) error {

@@ -8,3 +8,5 @@ import "os"
 func tryLock(*os.File) (bool, error) { return true, nil }
 
 func processLives(int) bool { return true }
+
+func isFull(error) bool { return false }

@@ -1,0 +1,74 @@
+//go:build unix
+
+package badgerlog
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/coordd/coordd/pkg/raft/storage"
+	"github.com/coordd/coordd/pkg/raft/storage/storagetest"
+)
+
+// pidOnFull writes the process ID as a file system does that is full while there is a ballast.
+func pidOnFull(f *os.File) error {
+	if have, err := exists(filepath.Join(filepath.Dir(f.Name()), ballastName)); have || err != nil {
+		return &os.PathError{Op: "write", Path: f.Name(), Err: syscall.ENOSPC}
+	}
+	return writePID(f)
+}
+
+func TestOpenOnADiskWithoutAByte(t *testing.T) {
+	t.Parallel()
+	opt := testOptions(t, t.TempDir())
+	opt.BallastBytes = 4 << 20
+	ballast, lock := filepath.Join(opt.Dir, ballastName), filepath.Join(opt.Dir, lockName)
+	opt.free = func(string) (int64, error) { return 1 << 40, nil }
+	l := mustOpen(t, opt)
+	es := storagetest.Entries(1, 1, 1, 100)
+	storagetest.Append(t, l, hs(1, 1, 0), es...)
+	l.Close()
+
+	opt.free = func(string) (int64, error) {
+		if have, err := exists(ballast); have || err != nil {
+			return 0, err
+		}
+		return opt.BallastBytes, nil
+	}
+	l, err := open(opt, pidOnFull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	storagetest.Want(t, l, es)
+	if b, err := os.ReadFile(lock); err != nil || strings.TrimSpace(string(b)) != strconv.Itoa(os.Getpid()) {
+		t.Errorf("the lock says %q (%v)", b, err)
+	}
+}
+
+func TestNoRoomForTheProcessID(t *testing.T) {
+	t.Parallel()
+	opt := testOptions(t, t.TempDir())
+	full := func(*os.File) error { return syscall.ENOSPC }
+	if err := os.WriteFile(filepath.Join(opt.Dir, lockName), []byte("1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l, err := open(opt, full)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	// The lock holds without it, and nobody is blamed for it.
+	if _, err := Open(opt); !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), "not known") {
+		t.Errorf("a second time: %v", err)
+	}
+	other := testOptions(t, t.TempDir())
+	if _, err := open(other, func(*os.File) error { return syscall.EIO }); !errors.Is(err, syscall.EIO) || errors.Is(err, storage.ErrNoSpace) {
+		t.Errorf("with a failing disk: %v", err)
+	}
+}
