@@ -19,8 +19,8 @@ func (c *clientFlags) connect(ctx context.Context, opts ...client.Option) (*clie
 	if err != nil {
 		return nil, err
 	}
-	opts = append([]client.Option{client.WithNamespace(c.namespace), client.WithTimeout(c.timeout), client.WithNATSOptions(credentials...)}, opts...)
-	cl, err := client.Connect(ctx, strings.Join(c.urls, ","), opts...)
+	opts = append([]client.Option{client.WithNamespace(c.namespace), client.WithTimeout(c.timeout), client.WithNATSOptions(append(credentials, c.orderOptions()...)...)}, opts...)
+	cl, err := client.Connect(ctx, strings.Join(c.servers(), ","), opts...)
 	if err != nil {
 		return nil, c.connectFailure(err)
 	}
@@ -29,7 +29,7 @@ func (c *clientFlags) connect(ctx context.Context, opts ...client.Option) (*clie
 
 // diagnose finds out why nobody answers, on a connection of its own.
 func (c *clientFlags) diagnose(ctx context.Context, cause error) error {
-	quick := &clientFlags{urls: c.urls, timeout: time.Second, user: c.user, password: c.password, creds: c.creds, nkey: c.nkey,
+	quick := &clientFlags{urls: c.urls, urlFlag: c.urlFlag, timeout: time.Second, user: c.user, password: c.password, creds: c.creds, nkey: c.nkey,
 		tlsCA: c.tlsCA, tlsCert: c.tlsCert, tlsKey: c.tlsKey}
 	nc, err := quick.dial(context.WithoutCancel(ctx))
 	if err != nil {

@@ -14,11 +14,16 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
+
+// defaultNATSURL is where a node by itself and the first of `coordd dev` listen.
+const defaultNATSURL = "nats://127.0.0.1:4222"
 
 // clientFlags are the flags of every command that speaks to a cluster.
 type clientFlags struct {
 	urls      []string
+	urlFlag   *pflag.Flag // nil: urls were given
 	namespace string
 	timeout   time.Duration
 	format    *outputFormat
@@ -33,7 +38,8 @@ type clientFlags struct {
 func addClientFlags(cmd *cobra.Command) *clientFlags {
 	c := &clientFlags{}
 	f := cmd.PersistentFlags()
-	f.StringSliceVar(&c.urls, "nats-url", []string{"nats://127.0.0.1:4222"}, "NATS URLs of the cluster")
+	f.StringSliceVar(&c.urls, "nats-url", []string{defaultNATSURL}, "NATS URLs of the cluster; unless given, ports 4223 and 4224 are tried after it")
+	c.urlFlag = f.Lookup("nats-url")
 	f.StringVar(&c.namespace, "namespace", "default", "namespace of locks and sequences")
 	f.DurationVar(&c.timeout, "timeout", 5*time.Second, "limit of connecting and of each request, elections included")
 	f.StringVar(&c.user, "user", "", "NATS user")
@@ -47,10 +53,30 @@ func addClientFlags(cmd *cobra.Command) *clientFlags {
 	return c
 }
 
+// isDefault reports whether nobody said where the cluster is.
+func (c *clientFlags) isDefault() bool { return c.urlFlag != nil && !c.urlFlag.Changed }
+
+// servers are the URLs to try. Where nobody gave any, the other nodes of `coordd dev` follow the first one,
+// which may just be down.
+func (c *clientFlags) servers() []string {
+	if !c.isDefault() {
+		return c.urls
+	}
+	return []string{defaultNATSURL, "nats://127.0.0.1:4223", "nats://127.0.0.1:4224"}
+}
+
+// orderOptions keep the order of default URLs: what listens on 4222 is meant first.
+func (c *clientFlags) orderOptions() []nats.Option {
+	if c.isDefault() {
+		return []nats.Option{nats.DontRandomize()}
+	}
+	return nil
+}
+
 // server names the URLs in messages, without what they may hold of secrets.
 func (c *clientFlags) server() string {
 	var out []string
-	for _, s := range c.urls {
+	for _, s := range c.servers() {
 		if u, err := url.Parse(s); err == nil && u.Host != "" {
 			u.User = nil
 			s = u.String()
@@ -102,6 +128,7 @@ func (c *clientFlags) natsOptions() ([]nats.Option, error) {
 	if err != nil {
 		return nil, err
 	}
+	opts = append(opts, c.orderOptions()...)
 	return append(opts,
 		nats.Name("coordd command line"),
 		nats.MaxReconnects(-1),
@@ -158,7 +185,7 @@ func (c *clientFlags) dial(ctx context.Context) (*nats.Conn, error) {
 		if deadline, ok := ctx.Deadline(); ok {
 			limit = min(limit, time.Until(deadline))
 		}
-		nc, err = nats.Connect(strings.Join(c.urls, ","), append(opts, nats.Timeout(max(limit, time.Millisecond)))...)
+		nc, err = nats.Connect(strings.Join(c.servers(), ","), append(opts, nats.Timeout(max(limit, time.Millisecond)))...)
 		return connectAgain(err), err
 	})
 	if err != nil {

@@ -55,7 +55,7 @@ func lockListCommand(c *clientFlags) *cobra.Command {
 
 // lockRow is a line of `lock ls`. A name that would break the columns is quoted.
 func lockRow(l *coorddv1.Lock) []string {
-	row := []string{columnText(l.GetName()), l.GetState().String(), "", "", "", strconv.Itoa(len(l.GetQueue()))}
+	row := []string{columnText(l.GetName()), l.GetState().String(), "", "", "", strconv.FormatUint(uint64(l.GetWaiting()), 10)}
 	if hs := l.GetHolders(); len(hs) > 0 {
 		row[2], row[3] = columnText(hs[0].GetOwner()), strconv.FormatUint(hs[0].GetFence(), 10)
 		row[4] = seconds(hs[0].GetExpiresIn().AsDuration())
@@ -145,6 +145,7 @@ func lockReleaseCommand(c *clientFlags) *cobra.Command {
 	f.BoolVar(&force, "force", false, "take the lock away from its holder")
 	f.StringVar(&reason, "reason", "", "why, for the holder and the log")
 	f.BoolVar(&now, "now", false, "with --force: free the lock at once, while its holder may still believe in it")
+	forThisCall(f, "session", "generation", "fence")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		name := args[0]
 		if err := checkName("lock", name); err != nil {
@@ -153,7 +154,7 @@ func lockReleaseCommand(c *clientFlags) *cobra.Command {
 		var do func(nc *nats.Conn) (proto.Message, error)
 		if force {
 			switch {
-			case onCommandLine(f.Lookup("session")) || secretFile != "":
+			case f.Changed("session") || secretFile != "":
 				return usagef("--force takes the lock away from whoever holds it: without --session and --secret-file")
 			case strings.TrimSpace(reason) == "":
 				return usagef("--force needs a --reason, which the holder is told")

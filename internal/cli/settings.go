@@ -12,7 +12,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// annotationNoEnv marks flags that are about the call itself (help).
+// annotationNoEnv marks flags that are about this one call: neither environment nor file sets them.
 const annotationNoEnv = "coordd_no_env"
 
 // envName returns the environment name of a flag.
@@ -32,6 +32,18 @@ func showEnv(cmd *cobra.Command) {
 	cmd.PersistentFlags().VisitAll(add)
 	for _, c := range cmd.Commands() {
 		showEnv(c)
+	}
+}
+
+// forThisCall marks flags that are given on the command line or not at all. Their environment names may mean
+// something else: `lock run` tells its command of its own hold in COORDD_FENCE and COORDD_SESSION.
+func forThisCall(flags *pflag.FlagSet, names ...string) {
+	for _, name := range names {
+		f := flags.Lookup(name)
+		if f.Annotations == nil {
+			f.Annotations = make(map[string][]string)
+		}
+		f.Annotations[annotationNoEnv] = []string{"true"}
 	}
 }
 

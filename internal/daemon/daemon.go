@@ -150,6 +150,19 @@ func listenOn(setting, addr string) (net.Listener, error) {
 	return l, nil
 }
 
+// checkListen names the setting of an address that can't be bound. The NATS server binds it itself, and knows no
+// settings.
+func checkListen(setting, addr string) error {
+	if addr == "" {
+		return nil
+	}
+	l, err := listenOn(setting, addr)
+	if err != nil {
+		return err
+	}
+	return l.Close()
+}
+
 // rootOf strips what package net puts around the cause: operation and address are in our message.
 func rootOf(err error) error {
 	var op *net.OpError
@@ -180,10 +193,11 @@ func (d *Daemon) startNode() error {
 	}
 	d.metrics.KnowPeers("tcp", d.otherNames())
 	d.sm = service.NewStateMachine(machine.New())
-	d.sm.SetObserver(d.metrics.Service())
 	d.sm.SetObserver(d.metrics.Apply())
+	static := members(&d.cfg, d.cfg.PeerAdvertise)
+	d.warnOfOtherMembers(static)
 	started, err := node.Start(node.Config{
-		ID: memberID(d.cfg.Cluster, d.cfg.Name), Name: d.cfg.Name, Members: members(&d.cfg, d.cfg.PeerAdvertise), Standby: d.cfg.Standby,
+		ID: memberID(d.cfg.Cluster, d.cfg.Name), Name: d.cfg.Name, Members: static, Standby: d.cfg.Standby,
 		Log: d.store, Transport: d.peers, StateMachine: d.sm,
 		ElectionTimeoutMin: d.cfg.ElectionTimeoutMin, ElectionTimeoutMax: d.cfg.ElectionTimeoutMax,
 		HeartbeatThreshold: d.cfg.HeartbeatThreshold, CheckQuorum: d.cfg.CheckQuorum, DriftBound: d.cfg.ClockDriftBound,
@@ -212,6 +226,11 @@ func (d *Daemon) startNATS(ctx context.Context) error {
 		defer cancel()
 		d.conn, err = natsserver.Dial(ctx, d.cfg.NATSExternal, opts)
 		return err
+	}
+	for setting, addr := range map[string]string{"nats-listen": d.cfg.NATSListen, "nats-cluster-listen": d.cfg.NATSClusterListen} {
+		if err := checkListen(setting, addr); err != nil {
+			return err
+		}
 	}
 	d.nats, err = natsserver.Start(natsserver.Config{Name: d.cfg.Name, ClusterName: d.cfg.Cluster, Listen: d.cfg.NATSListen,
 		RouteListen: d.cfg.NATSClusterListen, Routes: d.cfg.NATSRoutes, Logger: d.log.Named("nats")})

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -220,7 +221,10 @@ func TestAStartThatFailsGivesEverythingBack(t *testing.T) {
 	for setting, change := range map[string]func(*Config){
 		"--http-listen": func(c *Config) { c.HTTPListen = taken.Addr().String() },
 		"--peer-listen": func(c *Config) { c.PeerListen = taken.Addr().String() },
-		"nats":          func(c *Config) { c.NATSListen = taken.Addr().String() },
+		"--nats-listen": func(c *Config) { c.NATSListen = taken.Addr().String() },
+		"--nats-cluster-listen": func(c *Config) {
+			c.NATSClusterListen = taken.Addr().String()
+		},
 	} {
 		t.Run(setting, func(t *testing.T) {
 			cfg := testConfig(t, "n1")
@@ -239,6 +243,39 @@ func TestAStartThatFailsGivesEverythingBack(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestALogWithOtherMembersThanThePeersIsReported(t *testing.T) {
+	t.Parallel()
+	cfg := testConfig(t, "n1")
+	alone := run(t, cfg)
+	alone.waitReady()
+	address := alone.d.peers.Addr()
+	alone.cancel()
+	if err := alone.end(); err != nil {
+		t.Fatal(err)
+	}
+	again := run(t, cfg)
+	again.waitReady()
+	again.cancel()
+	if err := again.end(); err != nil {
+		t.Fatal(err)
+	}
+	const warning = "the log holds another configuration than --peers says; the log's counts"
+	if strings.Contains(again.log.String(), warning) {
+		t.Errorf("a restart with the same settings warns:\n%s", again.log)
+	}
+	var err error
+	peer, route := freeAddr(t), freeAddr(t)
+	if cfg.Peers, err = ParsePeers([]string{"n1=" + peer, "n2=" + freeAddr(t), "n3=" + freeAddr(t)}); err != nil {
+		t.Fatal(err)
+	}
+	cfg.PeerListen, cfg.NATSClusterListen, cfg.NATSRoutes = "", route, []string{route}
+	three := run(t, cfg)
+	three.eventually("a warning with both lists", func() bool {
+		s := three.log.String()
+		return strings.Count(s, warning) == 1 && strings.Contains(s, "n1="+address) && strings.Contains(s, "n1="+peer+",n2=")
+	})
 }
 
 func TestThreeNodesFindEachOtherAndHandOver(t *testing.T) {
@@ -279,6 +316,16 @@ func TestThreeNodesFindEachOtherAndHandOver(t *testing.T) {
 	first.eventually("two may fail before one does", func() bool {
 		_, body := first.get("/metrics")
 		return strings.Contains(body, "\ncoordd_failure_tolerance 1\n") && strings.Contains(body, `coordd_peer_sent_bytes_total{peer="n`)
+	})
+	first.eventually("the round trips to both others", func() bool {
+		st := status(t, "nats://"+first.d.cfg.NATSListen, first.d.cfg.Name)
+		measured := 0
+		for _, p := range st.GetPeers() {
+			if p.GetRoundTrip().AsDuration() > 0 {
+				measured++
+			}
+		}
+		return measured == 2 && slices.IsSorted(st.GetActive()) && len(st.GetActive()) == 3
 	})
 	first.cancel()
 	if err := first.end(); err != nil {

@@ -36,14 +36,25 @@ func (d *Daemon) checks() []console.Check {
 func (d *Daemon) checkMember(context.Context) error {
 	st := d.node.Status()
 	for i := range st.Active.Members {
-		if st.Active.Members[i].ID == st.ID {
-			return nil
+		if m := &st.Active.Members[i]; m.ID == st.ID {
+			return admitted(&st, m)
 		}
 	}
 	if len(st.Active.Members) == 0 {
 		return errors.New("no configuration is known yet")
 	}
 	return fmt.Errorf("%s is not in the configuration (%s)", st.Name, strings.Join(memberNames(st.Active), ", "))
+}
+
+// admitted reports why the others refuse a node that the configuration lists.
+func admitted(st *node.Status, m *raft.Member) error {
+	switch {
+	case m.Incarnation != (raft.Incarnation{}) && m.Incarnation != st.Incarnation:
+		return fmt.Errorf("the configuration lists an earlier data directory of %s: the others refuse this one", st.Name)
+	case st.Blank:
+		return errors.New("the log is empty, and neither the leader nor all other members have admitted this node yet")
+	}
+	return nil
 }
 
 func memberNames(c raft.Configuration) (names []string) {
@@ -113,6 +124,15 @@ func (d *Daemon) describe(st *coorddv1.NodeStatus) {
 	st.HttpUrl, st.NatsUrl = d.httpURL(), d.natsURL()
 	if st.Peer == "" {
 		st.Peer = d.cfg.PeerAdvertise
+	}
+	trips := make(map[string]time.Duration)
+	for _, s := range d.peers.Stats() {
+		trips[s.Name] = s.RoundTrip
+	}
+	for _, p := range st.GetPeers() {
+		if trip := trips[p.GetName()]; trip > 0 {
+			p.RoundTrip = durationpb.New(trip)
+		}
 	}
 	st.DbBytes = d.metrics.DBBytes()
 	if free, err := freeBytes(d.cfg.DataDir); err == nil {

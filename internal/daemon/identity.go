@@ -48,6 +48,38 @@ func writePart(w interface{ Write([]byte) (int, error) }, s string) {
 	_, _ = w.Write([]byte(s))
 }
 
+// warnOfOtherMembers says so once if the log holds other members than the settings name. The log's count: they
+// were agreed upon, and settings are for a first start. A node by itself may have a new address at each start.
+func (d *Daemon) warnOfOtherMembers(static []raft.Member) {
+	entry := d.store.State().Config
+	if entry == nil {
+		return
+	}
+	logged, err := raft.DecodeConfiguration(entry.Data)
+	if err != nil {
+		return // the core refuses it with a better text
+	}
+	withAddress := len(d.cfg.Peers) > 0
+	inLog, inSettings := memberList(logged.Members, withAddress), memberList(static, withAddress)
+	if inLog != inSettings {
+		d.log.Warn("the log holds another configuration than --peers says; the log's counts", "log", inLog, "peers", inSettings)
+	}
+}
+
+// memberList writes members as --peers does, ordered by name.
+func memberList(ms []raft.Member, withAddress bool) string {
+	var out []string
+	for _, m := range ms {
+		text := m.Name
+		if withAddress {
+			text += "=" + m.Address
+		}
+		out = append(out, text)
+	}
+	slices.Sort(out)
+	return strings.Join(out, ",")
+}
+
 // members returns the static configuration of a first start, ordered by ID.
 func members(c *Config, self string) []raft.Member {
 	if len(c.Peers) == 0 {

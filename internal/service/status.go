@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -134,6 +135,7 @@ func (s *Service) Status() *coorddv1.NodeStatus {
 			m.Role = roleOf(st.Role, &member)
 		}
 	}
+	slices.Sort(m.Active)
 	for _, p := range st.Peers {
 		m.Peers = append(m.Peers, &coorddv1.PeerStatus{Name: p.Name, Match: p.Match, Connected: p.LastContact >= 0 && p.LastContact < contactLimit*s.cfg.ElectionTimeoutMax})
 	}
