@@ -57,9 +57,9 @@ func addClientFlags(cmd *cobra.Command) *clientFlags {
 func (c *clientFlags) isDefault() bool { return c.urlFlag != nil && !c.urlFlag.Changed }
 
 // servers are the URLs to try. Where nobody gave any, the other nodes of `coordd dev` follow the first one,
-// which may just be down.
+// which may just be down; but credentials go nowhere that nobody named.
 func (c *clientFlags) servers() []string {
-	if !c.isDefault() {
+	if !c.isDefault() || c.user != "" || c.password != "" || c.creds != "" || c.nkey != "" {
 		return c.urls
 	}
 	return []string{defaultNATSURL, "nats://127.0.0.1:4223", "nats://127.0.0.1:4224"}

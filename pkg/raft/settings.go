@@ -28,7 +28,7 @@ type Config struct {
 	MaxMessageBytes     int // entries of one append message, and the largest entry: 256 KiB
 	MaxUncommittedBytes int // appended by this leader and not committed: 16 MiB; beyond it ErrBusy
 	MaxApplyBytes       int // handed out to be applied and not yet ApplyDone: 16 MiB; beyond it ErrBusy
-	MaxTailBytes        int // entries kept in memory: 32 MiB; uncommitted and unapplied ones always stay
+	MaxTailBytes        int // entries kept in memory: 16 MiB; uncommitted and unapplied ones always stay
 
 	// Rand returns a uniform number in [0, n). It is the core's only source of randomness.
 	Rand func(n uint64) uint64
@@ -66,7 +66,7 @@ const (
 	DefaultMaxMessageBytes     = 256 << 10
 	DefaultMaxUncommittedBytes = 16 << 20
 	DefaultMaxApplyBytes       = 16 << 20
-	DefaultMaxTailBytes        = 32 << 20
+	DefaultMaxTailBytes        = 16 << 20
 )
 
 // withDefaults fills what is zero and refuses what cannot work.

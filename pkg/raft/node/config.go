@@ -121,6 +121,6 @@ func (c Config) withDefaults() (Config, error) {
 	orDefault(&l.MaxMessageBytes, 256<<10)
 	orDefault(&l.MaxUncommittedBytes, 16<<20)
 	orDefault(&l.MaxApplyBytes, 16<<20)
-	orDefault(&l.MaxTailBytes, 32<<20)
+	orDefault(&l.MaxTailBytes, raft.DefaultMaxTailBytes)
 	return c, nil
 }
