@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -66,7 +68,8 @@ func resolveSettings(flags *pflag.FlagSet, getenv func(string) string) error {
 		if file, err = readSettings(path); err != nil {
 			return &failure{exit: exitUsage, code: "BAD_REQUEST", err: err}
 		}
-		for _, s := range file {
+		inOrder := slices.SortedFunc(maps.Values(file), func(a, b setting) int { return a.line - b.line })
+		for _, s := range inOrder { // the first one that is wrong is named, not any
 			if f := flags.Lookup(s.key); f == nil || !configurable(f) || s.key == "config" {
 				return usagef("%s:%d: unknown key %q", path, s.line, s.key)
 			}
