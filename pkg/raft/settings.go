@@ -21,6 +21,8 @@ type Config struct {
 	CheckQuorum bool
 	// Standby keeps this member from campaigning, whatever the configuration says.
 	Standby bool
+	// WarmupRounds is how many rounds of catching up a leader gives a learner that is to be promoted: 10.
+	WarmupRounds int
 	// DriftBound is the largest ratio of the speeds of two members' clocks that a lease allows for: 1.1.
 	DriftBound float64
 
@@ -41,18 +43,24 @@ type Config struct {
 // Restored is what storage found when it was opened.
 type Restored struct {
 	HardState HardState
-	// First, Last and LastTerm describe the log; Last is 0 for an empty one.
+	// Snapshot is the newest snapshot that the log goes on behind, or reaches; nil: none. The state machine
+	// has, or is about to be given, what it holds.
+	Snapshot *SnapshotMeta
+	// Base is the position before the log's first entry: zero, or that up to which entries were removed
+	// because a snapshot has them. Base.Last ≤ Snapshot.Index ≤ Last.
+	Base Mark
+	// First, Last and LastTerm describe the log; Last is Base.Last for an empty one.
 	First, Last, LastTerm uint64
 	// Runs lists the terms of all entries from First to Last.
 	Runs []TermRun
 	// Tail is the end of the log, as many entries as the caller likes to load, contiguous up to Last. At
-	// least the last entry is needed, because cluster time continues from it.
+	// least the last entry is needed, where there is one, because cluster time continues from it.
 	Tail []Entry
 	// Config is the last EntryConfig of the log, ConfigPrev the one before it; nil: none.
 	Config, ConfigPrev *Entry
 	// Recovering is the mark that the log must reach before this member may trust itself.
 	Recovering *Mark
-	// Applied is the last index that the state machine already holds.
+	// Applied is the last index that the state machine already holds; at least that of Snapshot.
 	Applied uint64
 }
 
@@ -62,6 +70,7 @@ const (
 	DefaultElectionTimeoutMax  = 300 * time.Millisecond
 	DefaultHeartbeatThreshold  = 0.5
 	DefaultDriftBound          = 1.1
+	DefaultWarmupRounds        = 10
 	DefaultMaxInflightBytes    = 1 << 20
 	DefaultMaxMessageBytes     = 256 << 10
 	DefaultMaxUncommittedBytes = 16 << 20

@@ -98,15 +98,40 @@ type Member struct {
 	Incarnation Incarnation
 	Learner     bool // does not count in the quorum
 	Standby     bool // counts, never campaigns
-	Metadata    map[string]string
+	// Promote: this learner becomes a voter as soon as it has caught up (dissertation, section 4.2.1).
+	Promote bool
+	// Version is the newest version of commands that this member understands; 0: it has not said so yet.
+	Version  uint32
+	Metadata map[string]string
 }
 
 // Configuration is the content of an EntryConfig. It is in effect on a member from the moment at which
 // the entry is appended to that member's log (dissertation, section 4.1).
 type Configuration struct {
 	ClusterID ClusterID
+	// Version is the newest version of commands that may be proposed: every member had announced it
+	// (rule 17). It never goes down.
+	Version uint32
+	// SetVoters is how many voters there were, or were to be, when an operator last changed the membership;
+	// a failure detector removes nobody below a majority of it. 0: nobody has set it yet.
+	SetVoters uint32
 	Members   []Member // ordered by ID
 }
+
+// SnapshotMeta says what a snapshot holds: the state after the entry at Index.
+type SnapshotMeta struct {
+	Index uint64
+	Term  uint64
+	Time  int64    // cluster time of that entry
+	Hash  [16]byte // chain hash of that entry; made and compared by storage alone
+	// Config is the configuration that was in effect at Index, ConfigIndex the index of its entry; 0: the
+	// static one.
+	ConfigIndex uint64
+	Config      Configuration
+}
+
+// Mark is the position of the snapshot's last entry.
+func (m *SnapshotMeta) Mark() Mark { return Mark{LastTerm: m.Term, Last: m.Index, Hash: m.Hash} }
 
 // HardState is what must be durable before anything that depends on it is said.
 type HardState struct {
@@ -155,11 +180,15 @@ const (
 	MsgReadIndexResp // the proved index, or Reject
 	MsgHello         // a blank member asks: are you blank too, and who are you?
 	MsgHelloResp
+	// MsgSnapshot says that the receiver holds the whole snapshot that Message.Snapshot describes. A core
+	// sends it; a runtime carries the snapshot to the receiver first, outside the transport of messages, and
+	// hands the message over there once the snapshot is durable and verified.
+	MsgSnapshot
 	numMessageTypes
 )
 
 var messageNames = [...]string{"none", "pre-vote", "pre-vote-resp", "vote", "vote-resp", "append", "append-resp",
-	"heartbeat", "heartbeat-resp", "timeout-now", "read-index", "read-index-resp", "hello", "hello-resp"}
+	"heartbeat", "heartbeat-resp", "timeout-now", "read-index", "read-index-resp", "hello", "hello-resp", "snapshot"}
 
 // String returns the name of the type.
 func (t MessageType) String() string {
@@ -204,6 +233,8 @@ type Message struct {
 	Blank    bool // hello-resp: the sender's log is empty
 
 	Entries []Entry
+	// Snapshot: snapshot.
+	Snapshot *SnapshotMeta
 
 	// Incarnation is the sender's. Transports fill it on receipt from the connection's handshake; it is
 	// not sent with every message.
@@ -218,7 +249,10 @@ type AppendBatch struct {
 	// TruncateAfter is the index of the last entry that stays; Entries begin at TruncateAfter + 1. It is
 	// the log's last index where nothing is cut.
 	TruncateAfter uint64
-	Entries       []Entry
+	// Snapshot is set where a snapshot takes the place of the whole log: nothing of the log stays, and it
+	// begins anew behind Snapshot.Index, which TruncateAfter equals. The snapshot itself is durable already.
+	Snapshot *SnapshotMeta
+	Entries  []Entry
 	// Last and LastTerm are the end of the log once this batch is durable: what AppendDone is to be given.
 	Last, LastTerm uint64
 	// MustWrite is false for a batch that changes nothing durable and is there for the order of ThenSend
@@ -250,6 +284,9 @@ type Output struct {
 	Send []Message
 	// Append holds at most one batch for each call of Core.Output; nil: nothing.
 	Append *AppendBatch
+	// Restore is a snapshot that takes the place of the state machine's state, before Apply; ApplyDone of its
+	// index says that it does.
+	Restore *SnapshotMeta
 	// Apply are committed entries, in order, without gaps.
 	Apply []Entry
 	Reads []ReadState
@@ -275,6 +312,8 @@ type SoftState struct {
 	Blank bool
 	// ConfigIndex is the index of the configuration in effect.
 	ConfigIndex uint64
+	// Removed is true for a member that the last committed configuration does not list, though one did.
+	Removed bool
 }
 
 // Proposal is one entry that a leader is asked to append.
@@ -293,5 +332,8 @@ var (
 	ErrTransferring   = errors.New("raft: leadership is being transferred")
 	ErrNotMember      = errors.New("raft: not a member of the configuration")
 	ErrChangePending  = errors.New("raft: a configuration change is in progress")
+	ErrMemberExists   = errors.New("raft: the member exists already")
+	ErrNoMember       = errors.New("raft: no such member")
+	ErrLastVoter      = errors.New("raft: the last voter can't go")
 	ErrTooLarge       = errors.New("raft: entry too large")
 )

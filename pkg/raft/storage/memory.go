@@ -2,6 +2,7 @@ package storage
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -131,3 +132,9 @@ func (m *Memory) Close() error {
 	m.closed = true
 	return nil
 }
+
+// Position implements Log.
+func (m *Memory) Position(index uint64) (raft.Mark, error) { return raft.Mark{}, errors.ErrUnsupported }
+
+// Compact implements Log.
+func (m *Memory) Compact(index uint64) error { return errors.ErrUnsupported }

@@ -9,9 +9,12 @@ import (
 // State is what a log knows when it has been opened.
 type State struct {
 	HardState raft.HardState
-	First     uint64 // index of the first entry; Last + 1 for an empty log
-	Last      uint64
-	LastTerm  uint64
+	// Base is the position before First: zero, or that up to which entries were removed because a snapshot has
+	// them.
+	Base     raft.Mark
+	First    uint64 // index of the first entry, Base.Last + 1
+	Last     uint64
+	LastTerm uint64
 	// Runs lists the terms of all entries between First and Last, in order.
 	Runs []raft.TermRun
 	// Config is the last EntryConfig at or below Last; nil: none. ConfigPrev is the one before it.
@@ -28,6 +31,11 @@ type Batch struct {
 	HardState     raft.HardState
 	TruncateAfter uint64 // last index that stays; Entries begin behind it
 	Entries       []raft.Entry
+	// Base is set where a snapshot takes the place of the whole log: nothing of it stays, and Entries begin behind
+	// Base.Last, which TruncateAfter equals. The snapshot is durable already.
+	Base *raft.Mark
+	// ClusterID is that of the snapshot's configuration; read with Base alone.
+	ClusterID raft.ClusterID
 }
 
 // Log stores a member's hard state and entries. Append is called by one goroutine; Entries, State and
@@ -41,6 +49,14 @@ type Log interface {
 	// Entries returns entries lo ≤ index < hi, at least one, and no more than maxBytes beyond the first.
 	// ErrCompacted below First, ErrUnavailable above Last.
 	Entries(lo, hi uint64, maxBytes int) ([]raft.Entry, error)
+	// Position returns the mark (term, index, chain hash) of the entry at index, for the header of a snapshot:
+	// from the base, First − 1, up to Last. ErrCompacted below, ErrUnavailable above.
+	Position(index uint64) (raft.Mark, error)
+	// Compact removes the entries up to index, because a snapshot that is durable has them; the base is then that
+	// of index. What is removed already is no error; what lies above the stored commit index is ErrBadBatch. It may
+	// be called beside Append and Entries, by one goroutine, and returns when the new base is durable; the space
+	// comes back later.
+	Compact(index uint64) error
 	// Mark returns the sidecar's latest slot number and mark, to be told to peers. Slot 0: none.
 	Mark() (slot uint64, mark raft.Mark)
 	// Close syncs what lags and releases the directory. It is safe to call twice.
