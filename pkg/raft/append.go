@@ -35,6 +35,8 @@ func (c *Core) cut(after uint64) {
 // configChanged follows the configuration in effect.
 func (c *Core) configChanged() {
 	c.syncPeers()
+	c.contacts++
+	c.lead.untended = true
 	if c.role == Leader {
 		return
 	}
@@ -50,6 +52,9 @@ func (c *Core) configChanged() {
 // leader is kept until it knows (rule 7).
 func (c *Core) syncPeers() {
 	conf := c.current()
+	if me, ok := conf.conf.Member(c.id); ok && (me.Incarnation.IsZero() || me.Incarnation == c.cfg.Incarnation) {
+		c.listed = true
+	}
 	old := c.peers
 	c.peers = make([]*peer, 0, len(conf.conf.Members))
 	take := func(p *peer) { // keeps the order by ID
@@ -78,7 +83,11 @@ func (c *Core) syncPeers() {
 		} else if c.role == Leader && !m.Incarnation.IsZero() && m.Incarnation != p.recorded && m.Incarnation != p.heard {
 			p.pr.Reset(c.log.last, c.newSession(), c.now) // another directory in the member's place
 		}
-		p.voter, p.standby, p.recorded = !m.Learner, m.Standby, m.Incarnation
+		begins := c.role == Leader && m.Promote && !p.member.Promote
+		p.voter, p.standby, p.recorded, p.member = !m.Learner, m.Standby, m.Incarnation, *m
+		if begins {
+			c.beginWarmup(p)
+		}
 		take(p)
 	}
 	if c.role != Leader {

@@ -15,10 +15,13 @@ type clock struct {
 	anchorAt time.Duration
 }
 
-func (k *clock) restore(last *Entry, now time.Duration) {
+func (k *clock) restore(last *Entry, snapshot *SnapshotMeta, now time.Duration) {
 	k.lastAt = now
-	if last != nil {
+	switch {
+	case last != nil:
 		k.last = last.Time
+	case snapshot != nil: // the log ends with it
+		k.last = snapshot.Time
 	}
 }
 

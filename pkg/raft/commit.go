@@ -31,7 +31,10 @@ func (c *Core) commitTo(index uint64) {
 	}
 	before := c.log.commit
 	c.log.commit = index
-	c.configs.forget(index)
+	if c.configs.forget(index) {
+		c.contacts++
+		c.lead.untended = true
+	}
 	bytes := c.log.bytesBetween(before, index)
 	c.applies.waitingBytes += bytes
 	if c.role != Leader {
@@ -41,8 +44,12 @@ func (c *Core) commitTo(index uint64) {
 	if c.lead.uncommittedBytes < 0 || index == c.log.last {
 		c.lead.uncommittedBytes = 0
 	}
-	// A leader that removed itself leads until that is committed (dissertation, section 4.2.2).
+	// A leader that removed itself leads until that is committed (dissertation, section 4.2.2). It has somebody
+	// stand at once, rather than let everybody wait for an election timeout.
 	if at := c.current(); at.index <= index && !at.conf.isVoter(c.id) {
+		if p := c.transferTarget(0); p != nil && p.pr.Match == c.log.last {
+			c.send = append(c.send, Message{Type: MsgTimeoutNow, From: c.id, To: p.id, Term: c.hard.Term})
+		}
 		c.becomeFollower(c.hard.Term, 0)
 	}
 }

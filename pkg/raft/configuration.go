@@ -62,6 +62,9 @@ func (c Configuration) valid() error {
 		}
 		if !c.Members[i].Learner {
 			voters++
+			if c.Members[i].Promote {
+				return fmt.Errorf("%w: voter %v is to be promoted", errConfiguration, c.Members[i].ID)
+			}
 		}
 	}
 	if voters == 0 {
@@ -70,13 +73,16 @@ func (c Configuration) valid() error {
 	return nil
 }
 
-// The layout of an encoded configuration: version, cluster ID, number of members; each member: ID, flags,
-// incarnation, name, address, number of metadata pairs, pairs ordered by key. Numbers are uvarints,
-// strings carry their length. One configuration has exactly one encoding.
+// The layout of an encoded configuration: layout, cluster ID, version of commands, voters that were set, number
+// of members; each member: ID, flags, version, incarnation, name, address, number of metadata pairs, pairs ordered
+// by key. Numbers are uvarints, strings carry their length. One configuration has exactly one encoding. Layout 1,
+// of before the first release, had no versions, no voters that were set and no promotion; it is still read.
 const (
-	configurationVersion = 1
-	flagLearner          = 1
-	flagStandby          = 2
+	configurationLayout = 2
+	firstLayout         = 1
+	flagLearner         = 1
+	flagStandby         = 2
+	flagPromote         = 4
 	// maxMembers and maxMetadata bound what a decoder believes.
 	maxMembers  = 1024
 	maxMetadata = 1024
@@ -84,7 +90,13 @@ const (
 
 // Encode returns the content of an EntryConfig.
 func (c Configuration) Encode() []byte {
-	b := append([]byte{configurationVersion}, c.ClusterID[:]...)
+	return c.append(nil)
+}
+
+func (c Configuration) append(b []byte) []byte {
+	b = append(append(b, configurationLayout), c.ClusterID[:]...)
+	b = binary.AppendUvarint(b, uint64(c.Version))
+	b = binary.AppendUvarint(b, uint64(c.SetVoters))
 	b = binary.AppendUvarint(b, uint64(len(c.Members)))
 	str := func(s string) {
 		b = binary.AppendUvarint(b, uint64(len(s)))
@@ -99,8 +111,12 @@ func (c Configuration) Encode() []byte {
 		if m.Standby {
 			flags |= flagStandby
 		}
+		if m.Promote {
+			flags |= flagPromote
+		}
 		b = binary.AppendUvarint(b, uint64(m.ID))
 		b = append(b, flags)
+		b = binary.AppendUvarint(b, uint64(m.Version))
 		b = append(b, m.Incarnation[:]...)
 		str(m.Name)
 		str(m.Address)
@@ -116,19 +132,41 @@ func (c Configuration) Encode() []byte {
 // DecodeConfiguration reads what Encode wrote. It refuses anything else, however it came about.
 func DecodeConfiguration(data []byte) (Configuration, error) {
 	d := decoder{rest: data}
-	var c Configuration
-	if v := d.byte(); d.err == nil && v != configurationVersion {
-		return Configuration{}, fmt.Errorf("%w: version %d is not known", errConfiguration, v)
+	c := d.configuration()
+	if d.err == nil && len(d.rest) > 0 {
+		d.fail("%d bytes too many", len(d.rest))
+	}
+	if d.err != nil {
+		return Configuration{}, d.err
+	}
+	if err := c.valid(); err != nil {
+		return Configuration{}, err
+	}
+	return c, nil
+}
+
+func (d *decoder) configuration() (c Configuration) {
+	layout := d.byte()
+	if d.err == nil && layout != configurationLayout && layout != firstLayout {
+		d.fail("layout %d is not known", layout)
 	}
 	copy(c.ClusterID[:], d.bytes(len(c.ClusterID)))
+	known := byte(flagLearner | flagStandby)
+	if layout >= configurationLayout {
+		c.Version, c.SetVoters = d.uint32(), d.uint32()
+		known |= flagPromote
+	}
 	for range d.count(maxMembers) {
 		var m Member
 		m.ID = MemberID(d.uvarint())
 		flags := d.byte()
-		if flags&^(flagLearner|flagStandby) != 0 {
+		if flags&^known != 0 {
 			d.fail("unknown flags %#x", flags)
 		}
-		m.Learner, m.Standby = flags&flagLearner != 0, flags&flagStandby != 0
+		m.Learner, m.Standby, m.Promote = flags&flagLearner != 0, flags&flagStandby != 0, flags&flagPromote != 0
+		if layout >= configurationLayout {
+			m.Version = d.uint32()
+		}
 		copy(m.Incarnation[:], d.bytes(len(m.Incarnation)))
 		m.Name, m.Address = d.string(), d.string()
 		prev := ""
@@ -150,16 +188,7 @@ func DecodeConfiguration(data []byte) (Configuration, error) {
 		}
 		c.Members = append(c.Members, m)
 	}
-	if d.err == nil && len(d.rest) > 0 {
-		d.fail("%d bytes too many", len(d.rest))
-	}
-	if d.err != nil {
-		return Configuration{}, d.err
-	}
-	if err := c.valid(); err != nil {
-		return Configuration{}, err
-	}
-	return c, nil
+	return c
 }
 
 // decoder reads fields and remembers the first error, so that its caller checks once.
@@ -200,6 +229,15 @@ func (d *decoder) uvarint() uint64 {
 	}
 	d.rest = d.rest[n:]
 	return v
+}
+
+func (d *decoder) uint32() uint32 {
+	v := d.uvarint()
+	if v > 1<<32-1 {
+		d.fail("number %d is too large", v)
+		return 0
+	}
+	return uint32(v)
 }
 
 func (d *decoder) count(limit uint64) uint64 {

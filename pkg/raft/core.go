@@ -28,6 +28,15 @@ type Core struct {
 	role   Role
 	leader MemberID
 
+	// snapshot is the newest one of this member that is durable; nil: none.
+	snapshot *SnapshotMeta
+	// installing waits for the next batch, restoring for the next Output: a leader's snapshot that takes the place
+	// of this log and of the state machine's state.
+	installing, restoring *SnapshotMeta
+	// listed: a configuration has listed this directory. contacts counts the changes of Contacts.
+	listed   bool
+	contacts uint64
+
 	election election
 	blank    blankness
 	// recovering is the mark that the log must reach first; nil: nothing is missing.
@@ -53,6 +62,7 @@ type peer struct {
 	voter    bool
 	standby  bool
 	recorded Incarnation
+	member   Member // as last listed
 	// heard is the incarnation that this member last showed, where none is recorded.
 	heard Incarnation
 
@@ -60,6 +70,7 @@ type peer struct {
 	isBlank bool       // it answered our hello: its log is empty
 
 	pr       tracker.Progress // while leading
+	warm     warmup           // while leading, of a learner that is to be promoted
 	nudge    bool             // send an empty append: what is on its way seems lost
 	request  readRequest      // its latest read request
 	leaving  bool             // removed by the configuration at leftAt, and told so until leaveBy
@@ -90,7 +101,11 @@ func New(cfg Config, r Restored, now time.Duration) (*Core, error) {
 	c.stored = c.hard
 	c.recovering = r.Recovering
 	c.applies.waitingBytes = c.log.bytesBetween(c.log.applied, c.log.commit)
-	c.clock.restore(c.log.lastEntry(), now)
+	if r.Snapshot != nil {
+		meta := *r.Snapshot
+		c.snapshot = &meta
+	}
+	c.clock.restore(c.log.lastEntry(), c.snapshot, now)
 	c.reads.nextRequest = cfg.Rand(1 << 62)
 	// A restarted voter may be bound by a promise that it no longer remembers having made (rule 18).
 	c.election.boundUntil = now + r.HardState.Promise
@@ -114,8 +129,8 @@ func (c *Core) settle() {
 	if c.recovering != nil {
 		c.leaveRecovery()
 	}
-	if c.role == Leader && c.lead.unrecorded {
-		c.recordIncarnations()
+	if c.role == Leader {
+		c.tend()
 	}
 	c.valid()
 }

@@ -62,10 +62,12 @@ func (c *Core) sticky(m *Message) bool {
 	return c.bound()
 }
 
-// eligible reports whether this member may campaign.
+// eligible reports whether this member may campaign. While a snapshot is not durable and restored here, it does
+// not (rule 8).
 func (c *Core) eligible() bool {
 	return c.restingRole() == Follower && c.current().conf.isVoter(c.id) &&
-		c.recovering == nil && c.trusted() && !c.diskStalled()
+		c.recovering == nil && c.trusted() && !c.diskStalled() &&
+		c.log.durable >= c.log.base && c.log.applied >= c.log.base
 }
 
 func (c *Core) tickElection() {

@@ -22,12 +22,19 @@ func onAppend(c *Core, p *peer, m *Message) {
 	if !c.followed(m.From) {
 		return
 	}
-	if !c.log.matches(m.Index, m.LogTerm) {
+	last := m.Index + uint64(len(m.Entries))
+	news := m.Entries
+	if base := c.log.base; m.Index < base {
+		// What a snapshot has is committed, so every leader has it too: it need not be compared.
+		if last <= base {
+			c.acknowledge(m, base)
+			return
+		}
+		news = news[base-m.Index:]
+	} else if !c.log.matches(m.Index, m.LogTerm) {
 		c.reject(m, m.LogTerm)
 		return
 	}
-	last := m.Index + uint64(len(m.Entries))
-	news := m.Entries
 	for len(news) > 0 && c.log.matches(news[0].Index, news[0].Term) {
 		news = news[1:] // a repeat; it must not cut what came after it (rule 3)
 	}

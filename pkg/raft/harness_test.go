@@ -20,11 +20,14 @@ type host struct {
 
 	// The disk: what is durable, and the batches that wait while manual is set.
 	hard    HardState
-	log     []Entry
+	base    Mark
+	snap    *SnapshotMeta // the newest snapshot
+	log     []Entry       // behind base
 	manual  bool
 	batches []*AppendBatch
 
-	applied   []Entry
+	applied   []Entry // behind restored
+	since     uint64
 	holdApply bool
 	reads     []ReadState
 	state     SoftState
@@ -40,6 +43,8 @@ type network struct {
 	queue []Message
 	// drop decides on each message when it is sent.
 	drop func(m Message) bool
+	// holdSnapshotDone leaves it to the test to say what became of snapshots.
+	holdSnapshotDone bool
 	// seen is told of each message when it is delivered.
 	seen func(m Message)
 }
@@ -84,7 +89,7 @@ func (nw *network) core(id MemberID) *Core { return nw.host(id).c }
 
 // restored is what the host's storage finds.
 func (h *host) restored(tail int) Restored {
-	r := Restored{HardState: h.hard, First: 1, Last: uint64(len(h.log))}
+	r := Restored{HardState: h.hard, Snapshot: h.snap, Base: h.base, First: h.base.Last + 1, Last: h.last(), LastTerm: h.base.LastTerm}
 	for i := range h.log {
 		e := h.log[i]
 		if n := len(r.Runs); n == 0 || r.Runs[n-1].Term != e.Term {
@@ -106,7 +111,38 @@ func (nw *network) start(h *host) {
 	if err != nil {
 		nw.t.Fatal(err)
 	}
-	h.c, h.down, h.applied, h.batches, h.reads = c, false, nil, nil, nil
+	h.c, h.down, h.applied, h.since, h.batches, h.reads = c, false, nil, 0, nil, nil
+	if h.snap != nil {
+		h.since = h.snap.Index
+	}
+}
+
+// last is the index of the last durable entry.
+func (h *host) last() uint64 { return h.base.Last + uint64(len(h.log)) }
+
+// at is the durable entry at an index.
+func (h *host) at(index uint64) Entry { return h.log[index-h.base.Last-1] }
+
+// lastApplied is the index of the last applied entry.
+func (h *host) lastApplied() uint64 { return h.since + uint64(len(h.applied)) }
+
+// snapshot takes one of everything applied, and cuts the log behind keep entries before it.
+func (nw *network) snapshot(id MemberID, keep uint64) {
+	nw.t.Helper()
+	h := nw.host(id)
+	index := h.lastApplied()
+	conf, at := h.c.configs.active(index).conf, h.c.configs.active(index).index
+	e := h.at(index)
+	h.snap = &SnapshotMeta{Index: index, Term: e.Term, Time: e.Time, ConfigIndex: at, Config: conf.Clone()}
+	h.c.SetSnapshot(*h.snap, nw.now)
+	if index <= keep || index-keep <= h.base.Last {
+		return
+	}
+	cut := min(index-keep, h.last()-1)
+	mark := Mark{LastTerm: h.at(cut).Term, Last: cut}
+	h.log = slices.Clone(h.log[cut-h.base.Last:])
+	h.base = mark
+	h.c.Compacted(cut, nw.now)
 }
 
 // crash ends a life: what is not durable is lost.
@@ -120,15 +156,22 @@ func (nw *network) crash(id MemberID) {
 func (nw *network) write(h *host) {
 	b := h.batches[0]
 	h.batches = h.batches[1:]
-	if uint64(len(h.log)) < b.TruncateAfter || (!b.MustWrite && (len(b.Entries) > 0 || uint64(len(h.log)) != b.TruncateAfter)) {
-		nw.t.Fatalf("host %d: batch %+v does not fit a log of %d entries", h.id, b, len(h.log))
+	if s := b.Snapshot; s != nil {
+		if b.TruncateAfter != s.Index || !b.MustWrite {
+			nw.t.Fatalf("host %d: batch %+v puts a snapshot at %d in place of the log", h.id, b, s.Index)
+		}
+		h.base, h.snap, h.log = s.Mark(), s, nil
+	}
+	if h.last() < b.TruncateAfter || b.TruncateAfter < h.base.Last || (!b.MustWrite && (len(b.Entries) > 0 || h.last() != b.TruncateAfter)) {
+		nw.t.Fatalf("host %d: batch %+v does not fit a log of %d entries", h.id, b, h.last())
 	}
 	if b.MustWrite {
+		keep := b.TruncateAfter - h.base.Last
 		h.hard = b.HardState
-		h.log = append(h.log[:b.TruncateAfter:b.TruncateAfter], b.Entries...)
+		h.log = append(h.log[:keep:keep], b.Entries...)
 	}
-	if uint64(len(h.log)) != b.Last || h.hard.Commit > b.Last {
-		nw.t.Fatalf("host %d: batch ends at %d, log at %d, commit is %d", h.id, b.Last, len(h.log), h.hard.Commit)
+	if h.last() != b.Last || h.hard.Commit > b.Last {
+		nw.t.Fatalf("host %d: batch ends at %d, log at %d, commit is %d", h.id, b.Last, h.last(), h.hard.Commit)
 	}
 	nw.post(h, b.ThenSend)
 	h.c.AppendDone(b.Seq, b.LastTerm, b.Last, nw.now)
@@ -140,6 +183,17 @@ func (nw *network) post(h *host, ms []Message) {
 			nw.t.Fatalf("host %d sends %+v", h.id, m)
 		}
 		m.Incarnation = h.inc
+		if m.Type == MsgSnapshot {
+			// The network brings it or loses it, and the sender learns which.
+			lost := nw.drop != nil && nw.drop(m)
+			if !lost {
+				nw.queue = append(nw.queue, m)
+			}
+			if !nw.holdSnapshotDone {
+				h.c.SnapshotDone(m.To, m.Snapshot.Index, !lost, nw.now)
+			}
+			continue
+		}
 		if nw.drop == nil || !nw.drop(m) {
 			nw.queue = append(nw.queue, m)
 		}
@@ -157,24 +211,31 @@ func (nw *network) turn(h *host) bool {
 	for !h.manual && len(h.batches) > 0 {
 		nw.write(h)
 	}
+	if s := out.Restore; s != nil {
+		if s.Index <= h.lastApplied() {
+			nw.t.Fatalf("host %d goes back from %d to a snapshot at %d", h.id, h.lastApplied(), s.Index)
+		}
+		h.applied, h.since = nil, s.Index
+	}
 	for _, e := range out.Apply {
-		if e.Index != uint64(len(h.applied))+1 {
-			nw.t.Fatalf("host %d applies index %d after %d", h.id, e.Index, len(h.applied))
+		if e.Index != h.lastApplied()+1 {
+			nw.t.Fatalf("host %d applies index %d after %d", h.id, e.Index, h.lastApplied())
 		}
 		h.applied = append(h.applied, e)
 	}
-	if len(out.Apply) > 0 && !h.holdApply {
-		h.c.ApplyDone(uint64(len(h.applied)))
+	if (len(out.Apply) > 0 || out.Restore != nil) && !h.holdApply {
+		h.c.ApplyDone(h.lastApplied())
 	}
 	h.reads = append(h.reads, out.Reads...)
 	for _, f := range out.Fetch {
 		var es []Entry
 		bytes := 0
-		for i := f.Lo; i < f.Hi && i <= uint64(len(h.log)); i++ {
-			if bytes += h.log[i-1].Size(); len(es) > 0 && bytes > f.MaxBytes {
+		for i := f.Lo; i > h.base.Last && i < f.Hi && i <= h.last(); i++ {
+			e := h.at(i)
+			if bytes += e.Size(); len(es) > 0 && bytes > f.MaxBytes {
 				break
 			}
-			es = append(es, h.log[i-1])
+			es = append(es, e)
 		}
 		h.c.Fetched(f.To, f.Lo, es, nw.now)
 	}

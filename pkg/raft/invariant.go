@@ -20,7 +20,11 @@ func (c *Core) valid() {
 		broken("a tail of %d entries from %d on does not end at %d", len(l.tail), l.tailFirst, l.last)
 	case len(l.tail) > 0 && (l.lastEntry().Index != l.last || l.lastEntry().Term != l.lastTerm):
 		broken("last entry (%d, %d) is not (%d, %d)", l.lastEntry().Term, l.lastEntry().Index, l.lastTerm, l.last)
-	case (l.last == 0) != (len(l.runs) == 0) || (l.last > 0 && l.runs[len(l.runs)-1].Term != l.lastTerm):
+	case l.base > l.applying || l.tailFirst <= l.base || (l.base == 0) != (l.baseTerm == 0):
+		broken("base %d of term %d, applying %d, tail from %d on", l.base, l.baseTerm, l.applying, l.tailFirst)
+	case l.base > 0 && (c.snapshot == nil || c.snapshot.Index < l.base):
+		broken("the log begins behind %d, and no snapshot reaches it", l.base)
+	case (l.last == l.base) != (len(l.runs) == 0) || (l.last > l.base && l.runs[len(l.runs)-1].Term != l.lastTerm):
 		broken("term runs do not end with term %d at %d", l.lastTerm, l.last)
 	case l.lastTerm > c.hard.Term:
 		broken("last term %d is beyond the term %d", l.lastTerm, c.hard.Term)

@@ -15,6 +15,7 @@ type leadership struct {
 	uncommittedBytes int
 	sessions         uint64 // last session number given to a peer
 	unrecorded       bool   // a peer showed an incarnation that the configuration does not record
+	untended         bool   // there may be something for tend to do
 
 	heartbeatAt time.Duration
 	rounds      rounds
@@ -49,6 +50,10 @@ func (c *Core) becomeLeader() {
 	}
 	c.appendOwn(EntryNoOp, nil)
 	c.lead.termStart = c.log.last
+	c.lead.untended = true
+	for _, p := range c.peers {
+		c.beginWarmup(p)
+	}
 	c.startRound()
 }
 
@@ -62,7 +67,10 @@ func (c *Core) endLeadership() {
 			staying = append(staying, p)
 		}
 	}
-	c.peers = staying
+	if len(staying) < len(c.peers) {
+		c.peers = staying
+		c.contacts++
+	}
 }
 
 func (c *Core) newSession() uint64 {
@@ -128,5 +136,6 @@ func (c *Core) letGo() {
 	}
 	if len(kept) < len(c.peers) {
 		c.peers = kept
+		c.contacts++
 	}
 }

@@ -37,6 +37,11 @@ func (s *configStack) push(index uint64, conf Configuration) {
 	s.stack = append(s.stack, configAt{index, conf})
 }
 
+// replace puts the configuration of a snapshot in the place of all.
+func (s *configStack) replace(index uint64, conf Configuration) {
+	s.stack = []configAt{{index, conf}}
+}
+
 // cut takes away the configurations above an index and reports whether there were any.
 func (s *configStack) cut(after uint64) bool {
 	n := len(s.stack)
@@ -48,21 +53,29 @@ func (s *configStack) cut(after uint64) bool {
 	return changed
 }
 
-// forget drops what lies below the last committed configuration.
-func (s *configStack) forget(commit uint64) {
+// forget drops what lies below the last committed configuration, and reports whether there was anything.
+func (s *configStack) forget(commit uint64) bool {
 	n := 0
 	for n+1 < len(s.stack) && s.stack[n+1].index <= commit {
 		n++
 	}
 	s.stack = slices.Delete(s.stack, 0, n)
+	return n > 0
 }
 
-// restoreConfigs builds the stack from the static members and the log's last two configurations.
+// restoreConfigs builds the stack from the snapshot's configuration, or else the static members, and the log's last
+// two configurations.
 func restoreConfigs(cfg *Config, r *Restored) (configStack, error) {
 	s := configStack{stack: []configAt{{conf: Configuration{Members: cfg.Members}}}}
+	if m := r.Snapshot; m != nil {
+		if err := m.Config.valid(); err != nil {
+			return s, fmt.Errorf("reading the configuration of the snapshot at index %d: %w", m.Index, err)
+		}
+		s.stack[0] = configAt{m.ConfigIndex, m.Config.Clone()}
+	}
 	for _, e := range []*Entry{r.ConfigPrev, r.Config} {
-		if e == nil {
-			continue
+		if e == nil || (r.Snapshot != nil && e.Index <= r.Snapshot.ConfigIndex) {
+			continue // the snapshot's is as new
 		}
 		conf, err := DecodeConfiguration(e.Data)
 		if err != nil {
@@ -85,6 +98,9 @@ func checkChange(from, to Configuration) error {
 	if to.ClusterID != from.ClusterID {
 		return fmt.Errorf("%w: the cluster ID changes", errConfiguration)
 	}
+	if to.Version < from.Version {
+		return fmt.Errorf("%w: the version goes back from %d to %d", errConfiguration, from.Version, to.Version)
+	}
 	changed := 0
 	for _, id := range to.Voters() {
 		if !from.isVoter(id) {
@@ -100,4 +116,33 @@ func checkChange(from, to Configuration) error {
 		return fmt.Errorf("%w: %d voters change at once", errConfiguration, changed)
 	}
 	return nil
+}
+
+// removed reports whether this member was listed once and the last committed configuration does not list it.
+func (c *Core) removed() bool {
+	active := c.configs.active(c.log.commit)
+	_, is := active.conf.Member(c.id)
+	return c.listed && !is && len(active.conf.Members) > 0 && active.index > 0
+}
+
+// Contacts returns the members that this one may have to talk to, besides itself, ordered by ID: those of the
+// configuration in effect, those of an earlier one that may come back, and those that were removed and have not
+// learned of it. The runtime keeps in touch with them, and with nobody else.
+func (c *Core) Contacts() []Member {
+	var all []Member
+	add := func(m Member) {
+		if m.ID != c.id && !slices.ContainsFunc(all, func(o Member) bool { return o.ID == m.ID }) {
+			all = append(all, m)
+		}
+	}
+	for i := len(c.configs.stack) - 1; i >= 0; i-- {
+		for _, m := range c.configs.stack[i].conf.Clone().Members {
+			add(m)
+		}
+	}
+	for _, p := range c.peers {
+		add(p.member)
+	}
+	slices.SortFunc(all, byID)
+	return all
 }

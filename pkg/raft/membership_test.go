@@ -14,11 +14,14 @@ func configurations() *rapid.Generator[Configuration] {
 	return rapid.Custom(func(t *rapid.T) Configuration {
 		var c Configuration
 		copy(c.ClusterID[:], rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "cluster"))
+		c.Version, c.SetVoters = rapid.Uint32().Draw(t, "version"), rapid.Uint32Range(0, 9).Draw(t, "set voters")
 		id := MemberID(0)
 		for range rapid.IntRange(1, 6).Draw(t, "members") {
 			id += MemberID(rapid.Uint64Range(1, 1<<40).Draw(t, "id"))
 			m := Member{ID: id, Name: rapid.String().Draw(t, "name"), Address: rapid.String().Draw(t, "address"),
-				Learner: len(c.Members) > 0 && rapid.Bool().Draw(t, "learner"), Standby: rapid.Bool().Draw(t, "standby")}
+				Learner: len(c.Members) > 0 && rapid.Bool().Draw(t, "learner"), Standby: rapid.Bool().Draw(t, "standby"),
+				Version: rapid.Uint32().Draw(t, "member version")}
+			m.Promote = m.Learner && rapid.Bool().Draw(t, "promote")
 			copy(m.Incarnation[:], rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "incarnation"))
 			if md := rapid.MapOf(rapid.String(), rapid.String()).Draw(t, "metadata"); len(md) > 0 {
 				m.Metadata = md
@@ -59,16 +62,44 @@ func TestConfigurationRoundTrip(t *testing.T) {
 func FuzzDecodeConfiguration(f *testing.F) {
 	f.Add(Configuration{ClusterID: ClusterID{1}, Members: members(3)}.Encode())
 	f.Add(Configuration{Members: []Member{{ID: 9, Name: "a", Metadata: map[string]string{"k": "v", "l": ""}, Standby: true}}}.Encode())
-	f.Add([]byte{configurationVersion})
+	f.Add([]byte{configurationLayout})
+	f.Add(configurationOfLayout1)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, err := DecodeConfiguration(data)
 		if err != nil {
 			return
 		}
-		if again := c.Encode(); !slices.Equal(again, data) {
+		again := c.Encode()
+		if data[0] == firstLayout {
+			// Read for good, written in the present layout alone.
+			if back, err := DecodeConfiguration(again); err != nil || !cmp.Equal(back, c) {
+				t.Fatalf("%x is read and written as %x (%v)", data, again, err)
+			}
+			return
+		}
+		if !slices.Equal(again, data) {
 			t.Fatalf("%x is read and written as %x", data, again)
 		}
 	})
+}
+
+// configurationOfLayout1 was written before the first release: cluster ID 1, member 9 "a" at "b:1", a learner.
+var configurationOfLayout1 = append(append([]byte{1, 1}, make([]byte, 15)...),
+	append(append([]byte{2, 7, 0}, make([]byte, 16)...), append([]byte{1, 'v', 3, 'v', ':', '1', 0, 9, flagLearner},
+		append(make([]byte, 16), 1, 'a', 3, 'b', ':', '1', 1, 1, 'k', 1, 'w')...)...)...)
+
+// TestConfigurationOfLayout1 reads what the first data directories hold.
+func TestConfigurationOfLayout1(t *testing.T) {
+	t.Parallel()
+	got, err := DecodeConfiguration(configurationOfLayout1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Configuration{ClusterID: ClusterID{1}, Members: []Member{{ID: 7, Name: "v", Address: "v:1"},
+		{ID: 9, Name: "a", Address: "b:1", Learner: true, Metadata: map[string]string{"k": "w"}}}}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Fatal(d)
+	}
 }
 
 // TestConfigurationsRollBack takes back configurations whose entries are cut, one after the other.

@@ -14,6 +14,7 @@ func (c *Core) Output() Output {
 	}
 	var out Output
 	out.Append = c.nextBatch()
+	out.Restore, c.restoring = c.restoring, nil
 	out.Apply = c.nextApply()
 	out.Send, out.Reads, out.Fetch = c.send, c.answers, c.fetches
 	c.send, c.answers, c.fetches = nil, nil, nil
@@ -26,7 +27,7 @@ func (c *Core) Output() Output {
 
 // nextBatch gathers what has to be written, and the messages that wait for it.
 func (c *Core) nextBatch() *AppendBatch {
-	changes := c.hardChanged || c.log.handed < c.log.last || c.writes.handed > c.log.handed
+	changes := c.hardChanged || c.log.handed < c.log.last || c.writes.handed > c.log.handed || c.installing != nil
 	if !changes && len(c.writes.queue) == 0 {
 		// Everything before is durable, so nothing has to wait.
 		c.send = append(c.send, c.after...)
@@ -41,7 +42,8 @@ func (c *Core) nextBatch() *AppendBatch {
 	c.writes.seq++
 	entries, _ := c.log.slice(c.log.handed+1, c.log.last+1, int(^uint(0)>>1))
 	batch := &AppendBatch{Seq: c.writes.seq, HardState: hard, TruncateAfter: c.log.handed, Entries: entries,
-		Last: c.log.last, LastTerm: c.log.lastTerm, MustWrite: changes, ThenSend: c.after}
+		Snapshot: c.installing, Last: c.log.last, LastTerm: c.log.lastTerm, MustWrite: changes, ThenSend: c.after}
+	c.installing = nil
 	c.writes.queue = append(c.writes.queue, write{seq: batch.Seq, last: c.log.last, lastTerm: c.log.lastTerm,
 		covers: c.log.last, hard: c.hard, changes: changes, at: c.now})
 	c.writes.handed = c.log.last
@@ -55,6 +57,6 @@ func (c *Core) softState() SoftState {
 	return SoftState{
 		Role: c.role, Term: c.hard.Term, Leader: c.leader, Commit: c.log.commit, Last: c.log.last,
 		Ready: c.ready(), Recovering: c.recovering != nil, Blank: c.log.last == 0 && !c.trusted(),
-		ConfigIndex: c.current().index,
+		ConfigIndex: c.current().index, Contacts: c.contacts, Removed: c.removed(),
 	}
 }

@@ -121,24 +121,6 @@ func (c *Core) withHeard(conf Configuration) Configuration {
 	return conf
 }
 
-// recordIncarnations writes newly heard incarnations into the configuration. Until then acknowledgements of
-// those members do not count, so this one change does not wait for an entry of this term: the voters stay
-// the same.
-func (c *Core) recordIncarnations() {
-	if c.configs.pending(c.log.commit) {
-		return
-	}
-	c.lead.unrecorded = false
-	before := c.current().conf
-	next := c.withHeard(before)
-	for i := range next.Members {
-		if next.Members[i].Incarnation != before.Members[i].Incarnation {
-			c.appendOwn(EntryConfig, next.Encode())
-			return
-		}
-	}
-}
-
 // Config returns the configuration in effect and the index of its entry, 0 for the static one.
 func (c *Core) Config() (Configuration, uint64) {
 	at := c.current()

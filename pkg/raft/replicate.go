@@ -9,6 +9,11 @@ import (
 // replicate sends a peer what it lacks, as far as its window goes.
 func (c *Core) replicate(p *peer) {
 	pr := &p.pr
+	if pr.Next <= c.log.base {
+		c.sendSnapshot(p)
+		c.tell(p)
+		return
+	}
 	for pr.CanSend(c.cfg.MaxInflightBytes) && pr.Next <= c.log.last {
 		if pr.Next < c.log.tailFirst {
 			// Entries that are no longer in memory are read only for a peer that is known to need them.
@@ -28,9 +33,14 @@ func (c *Core) replicate(p *peer) {
 	if p.nudge || (pr.State == tracker.Probe && !pr.Waiting) {
 		c.sendAppend(p, nil, 0)
 	}
+	c.tell(p)
+}
+
+// tell lets a peer that waits for it know the commit index.
+func (c *Core) tell(p *peer) {
 	if p.tellSoon {
 		p.tellSoon = false
-		if min(pr.Match, c.log.commit) > pr.Commit {
+		if min(p.pr.Match, c.log.commit) > p.pr.Commit {
 			c.sendHeartbeat(p)
 		}
 	}
@@ -117,6 +127,7 @@ func onAppendResp(c *Core, p *peer, m *Message) {
 	if p.pr.Acked(m.Index) {
 		c.maybeCommit()
 	}
+	c.warmUp(p)
 	if c.role == Leader && c.lead.transfer.to == p.id {
 		c.sendTimeoutNow()
 	}
@@ -131,6 +142,10 @@ func (c *Core) rejected(p *peer, m *Message) {
 	pr := &p.pr
 	if m.Index == 0 {
 		c.Stats.BadMessages++ // nothing comes before the first entry, so nothing can be missing
+		return
+	}
+	if pr.State == tracker.Snapshot {
+		c.Stats.Unexpected++ // of an append before it
 		return
 	}
 	hint, _ := c.log.mayMatch(min(m.Hint, m.Index), m.LogTerm)

@@ -92,6 +92,9 @@ func (c Config) withDefaults() (Config, error) {
 	if c.DriftBound == 0 {
 		c.DriftBound = DefaultDriftBound
 	}
+	if c.WarmupRounds == 0 {
+		c.WarmupRounds = DefaultWarmupRounds
+	}
 	for _, bound := range []struct {
 		value *int
 		def   int
@@ -116,6 +119,8 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("raft: checking settings: election timeouts %v to %v are not a range", c.ElectionTimeoutMin, c.ElectionTimeoutMax)
 	case c.HeartbeatThreshold < 0 || c.HeartbeatThreshold >= 1:
 		return c, fmt.Errorf("raft: checking settings: heartbeat threshold %v is not between 0 and 1", c.HeartbeatThreshold)
+	case c.WarmupRounds < 0:
+		return c, fmt.Errorf("raft: checking settings: %d warm-up rounds", c.WarmupRounds)
 	case c.DriftBound < 1:
 		return c, fmt.Errorf("raft: checking settings: drift bound %v is below 1", c.DriftBound)
 	}

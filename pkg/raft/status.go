@@ -14,11 +14,15 @@ type Status struct {
 	Commit  uint64
 	Applied uint64
 	Durable uint64 // last index that is durable here
+	Base    uint64 // the log begins behind it
 	Last    uint64
+	// Snapshot is the index of the newest snapshot of this member; 0: none.
+	Snapshot uint64
 
 	Ready      bool // leader with its first entry of the term committed
 	Recovering bool
 	Blank      bool
+	Removed    bool // see SoftState
 	// Transferee is who leadership is being handed to; 0: nobody.
 	Transferee MemberID
 
@@ -36,13 +40,19 @@ type PeerStatus struct {
 	ID            MemberID
 	Match         uint64
 	Next          uint64
-	State         string // probe or replicate
+	State         string // probe, replicate or snapshot
 	InflightBytes int
 	// LastContact is the instant at which its last answer of this term arrived.
 	LastContact time.Duration
 	// Counted is false for a member whose acknowledgements do not count: a learner, one that is leaving,
 	// or one whose incarnation is not recorded yet.
 	Counted bool
+	// Leaving is true for a member that the configuration in effect does not list any more.
+	Leaving bool
+	// WarmupRound is the round of catching up that a learner which is to be promoted is in, from 1 on; 0: none.
+	WarmupRound int
+	// SnapshotIndex is the index of the snapshot that is on its way to it; 0: none.
+	SnapshotIndex uint64
 }
 
 // Stats counts what a core ignored and what it went through. It only grows.
@@ -65,8 +75,11 @@ type Stats struct {
 func (c *Core) Status() Status {
 	s := Status{
 		ID: c.id, Role: c.role, Term: c.hard.Term, Vote: c.hard.Vote, Leader: c.leader,
-		Commit: c.log.commit, Applied: c.log.applied, Durable: c.log.durable, Last: c.log.last,
-		Ready: c.ready(), Recovering: c.recovering != nil, Blank: c.log.last == 0 && !c.trusted(),
+		Commit: c.log.commit, Applied: c.log.applied, Durable: c.log.durable, Base: c.log.base, Last: c.log.last,
+		Ready: c.ready(), Recovering: c.recovering != nil, Blank: c.log.last == 0 && !c.trusted(), Removed: c.removed(),
+	}
+	if c.snapshot != nil {
+		s.Snapshot = c.snapshot.Index
 	}
 	active := c.configs.active(c.log.commit)
 	s.Active, s.ActiveIndex = active.conf.Clone(), active.index
@@ -83,6 +96,7 @@ func (c *Core) Status() Status {
 			ID: p.id, Match: p.pr.Match, Next: p.pr.Next, State: p.pr.State.String(),
 			InflightBytes: p.pr.Inflight.Bytes(), LastContact: p.pr.Contact,
 			Counted: p.voter && (!p.recorded.IsZero() || p.heard.IsZero()),
+			Leaving: p.leaving, WarmupRound: p.warm.round, SnapshotIndex: p.pr.Pending,
 		})
 	}
 	return s

@@ -38,6 +38,7 @@ func resting(timeoutNow handler) [numMessageTypes]handler {
 		MsgReadIndexResp: onReadIndexResp,
 		MsgHello:         onHello,
 		MsgHelloResp:     onHelloResp,
+		MsgSnapshot:      onSnapshot,
 	}
 }
 
@@ -78,8 +79,10 @@ func (c *Core) admit(m *Message) (*peer, bool) {
 		}
 	case m.Term < c.hard.Term && asks(m.Type):
 		// A node that was removed, or that we do not know yet: it learns of the newer term below.
-	case m.Type == MsgAppend || m.Type == MsgHeartbeat:
+	case m.Type == MsgAppend || m.Type == MsgHeartbeat || m.Type == MsgSnapshot:
 		// An elected leader that our configuration does not list yet (dissertation, section 4.1).
+	case m.From == c.leader && m.Term == c.hard.Term:
+		// The leader whose own removal is in our log already.
 	default:
 		c.Stats.UnknownMember++
 		return nil, false
@@ -99,7 +102,7 @@ func (c *Core) admit(m *Message) (*peer, bool) {
 // asks reports whether a message of a lower term is answered.
 func asks(t MessageType) bool {
 	switch t {
-	case MsgPreVote, MsgVote, MsgAppend, MsgHeartbeat, MsgReadIndex:
+	case MsgPreVote, MsgVote, MsgAppend, MsgHeartbeat, MsgReadIndex, MsgSnapshot:
 		return true
 	}
 	return false
@@ -123,7 +126,7 @@ func (c *Core) admitNewer(m *Message) bool {
 		}
 		c.becomeFollower(m.Term, 0)
 		return true
-	case MsgAppend, MsgHeartbeat:
+	case MsgAppend, MsgHeartbeat, MsgSnapshot:
 		c.becomeFollower(m.Term, m.From)
 		return true
 	case MsgTimeoutNow:
@@ -143,7 +146,7 @@ func (c *Core) admitOlder(m *Message) bool {
 		c.refuse(m, MsgPreVoteResp)
 	case MsgVote:
 		c.refuse(m, MsgVoteResp)
-	case MsgAppend:
+	case MsgAppend, MsgSnapshot:
 		c.refuse(m, MsgAppendResp)
 	case MsgHeartbeat:
 		c.refuse(m, MsgHeartbeatResp)
@@ -193,6 +196,8 @@ func (c *Core) wellFormed(m *Message) bool {
 			}
 			term = e.Term
 		}
+	case MsgSnapshot:
+		return m.Snapshot != nil && m.Snapshot.wellFormed(m.Term)
 	case MsgVote, MsgPreVote:
 		return m.LogTerm < m.Term && (m.Index == 0) == (m.LogTerm == 0)
 	}

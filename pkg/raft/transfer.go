@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/coordd/coordd/pkg/raft/tracker"
 )
 
 // ErrNoTransferTarget means that no member can take over: there is no other voter that may campaign and
@@ -56,7 +58,9 @@ func (c *Core) transferTarget(to MemberID) *peer {
 		if !p.voter || p.standby || (to != 0 && p.id != to) {
 			continue
 		}
-		if to == 0 && c.now-p.pr.Contact > c.cfg.ElectionTimeoutMax {
+		// Who is silent, or is being given a snapshot, can't be brought up to date in time, and meanwhile nothing
+		// would be accepted.
+		if c.now-p.pr.Contact > c.cfg.ElectionTimeoutMax || p.pr.State == tracker.Snapshot {
 			continue
 		}
 		if best == nil || p.pr.Match > best.pr.Match {

@@ -312,6 +312,8 @@ type SoftState struct {
 	Blank bool
 	// ConfigIndex is the index of the configuration in effect.
 	ConfigIndex uint64
+	// Contacts grows with each change of Core.Contacts.
+	Contacts uint64
 	// Removed is true for a member that the last committed configuration does not list, though one did.
 	Removed bool
 }

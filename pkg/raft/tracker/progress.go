@@ -12,12 +12,16 @@ type State uint8
 const (
 	Probe State = iota
 	Replicate
+	Snapshot
 )
 
 // String returns the lower-case name of the state.
 func (s State) String() string {
-	if s == Replicate {
+	switch s {
+	case Replicate:
 		return "replicate"
+	case Snapshot:
+		return "snapshot"
 	}
 	return "probe"
 }
@@ -33,6 +37,8 @@ type Progress struct {
 	Waiting bool
 	// Inflight holds what is on its way in Replicate.
 	Inflight Inflight
+	// Pending is the index of the snapshot that is on its way in Snapshot.
+	Pending uint64
 	// Session is echoed by the peer's answers: a member that left and came back has a new one.
 	Session uint64
 
@@ -62,8 +68,11 @@ func (p *Progress) Reset(last, session uint64, now time.Duration) {
 
 // CanSend reports whether another message of entries may leave.
 func (p *Progress) CanSend(maxInflightBytes int) bool {
-	if p.State == Probe {
+	switch p.State {
+	case Probe:
 		return !p.Waiting
+	case Snapshot:
+		return false
 	}
 	return p.Inflight.Bytes() < maxInflightBytes
 }
@@ -94,9 +103,10 @@ func (p *Progress) Acked(index uint64) bool {
 	}
 	p.Next = max(p.Next, index+1)
 	p.Inflight.FreeTo(index)
-	if p.State == Probe && index >= p.Match {
-		// Only an answer at or above what matched shows where the logs agree now.
-		p.State, p.Waiting = Replicate, false
+	if (p.State == Probe && index >= p.Match) || (p.State == Snapshot && index >= p.Pending) {
+		// Only an answer at or above what matched shows where the logs agree now; and what a snapshot under way
+		// holds may have come by other means.
+		p.State, p.Waiting, p.Pending = Replicate, false, 0
 		p.Next = p.Match + 1
 		p.Inflight.Reset()
 	}
@@ -105,9 +115,26 @@ func (p *Progress) Acked(index uint64) bool {
 
 // ToProbe goes back to probing: what is on its way is taken as lost, and next is sent again.
 func (p *Progress) ToProbe(next uint64) {
-	p.State, p.Waiting, p.stalls = Probe, false, 0
+	p.State, p.Waiting, p.stalls, p.Pending = Probe, false, 0, 0
 	p.Next = max(next, p.Match+1)
 	p.Inflight.Reset()
+}
+
+// ToSnapshot notes that a snapshot up to index leaves; nothing else is sent until it is done.
+func (p *Progress) ToSnapshot(index uint64) {
+	p.State, p.Waiting, p.stalls, p.Pending = Snapshot, false, 0, index
+	p.Inflight.Reset()
+}
+
+// SnapshotDone notes that the snapshot under way arrived, or did not. The next append, or the next snapshot, waits
+// for a sign of life.
+func (p *Progress) SnapshotDone(ok bool) {
+	next := p.Match + 1
+	if ok {
+		next = max(next, p.Pending+1)
+	}
+	p.ToProbe(next)
+	p.Waiting = true
 }
 
 // Lowered notes that the peer lost what it had acknowledged: its log now agrees up to index at most.
@@ -124,8 +151,11 @@ const stallLimit = 2
 // whether appends seem lost, in which case the caller sends an empty one: the peer either acknowledges
 // all or rejects it.
 func (p *Progress) HeartbeatAnswered() (seemsLost bool) {
-	if p.State == Probe {
+	switch p.State {
+	case Probe:
 		p.Waiting = false
+		return false
+	case Snapshot:
 		return false
 	}
 	if p.Match+1 == p.Next {
@@ -145,10 +175,12 @@ func (p *Progress) Valid() error {
 	switch {
 	case p.Match >= p.Next:
 		return fmt.Errorf("match %d is not below next %d", p.Match, p.Next)
-	case p.State == Probe && p.Inflight.Len() != 0:
-		return fmt.Errorf("%d messages in flight while probing", p.Inflight.Len())
-	case p.State == Replicate && p.Waiting:
-		return fmt.Errorf("waiting for a probe while replicating")
+	case p.State != Replicate && p.Inflight.Len() != 0:
+		return fmt.Errorf("%d messages in flight in state %v", p.Inflight.Len(), p.State)
+	case p.State != Probe && p.Waiting:
+		return fmt.Errorf("waiting for a probe in state %v", p.State)
+	case (p.State == Snapshot) != (p.Pending != 0):
+		return fmt.Errorf("snapshot %d under way in state %v", p.Pending, p.State)
 	}
 	return nil
 }
