@@ -32,7 +32,8 @@ type Batch struct {
 	TruncateAfter uint64 // last index that stays; Entries begin behind it
 	Entries       []raft.Entry
 	// Base is set where a snapshot takes the place of the whole log: nothing of it stays, and Entries begin behind
-	// Base.Last, which TruncateAfter equals. The snapshot is durable already.
+	// Base.Last, which TruncateAfter equals. The snapshot is durable already. What it holds is committed: a lower
+	// HardState.Commit is raised to Base.Last, and a Base below the stored commit index is ErrBadBatch.
 	Base *raft.Mark
 	// ClusterID is that of the snapshot's configuration; read with Base alone.
 	ClusterID raft.ClusterID
@@ -53,9 +54,9 @@ type Log interface {
 	// from the base, First − 1, up to Last. ErrCompacted below, ErrUnavailable above.
 	Position(index uint64) (raft.Mark, error)
 	// Compact removes the entries up to index, because a snapshot that is durable has them; the base is then that
-	// of index. What is removed already is no error; what lies above the stored commit index is ErrBadBatch. It may
-	// be called beside Append and Entries, by one goroutine, and returns when the new base is durable; the space
-	// comes back later.
+	// of index. What is removed already is no error; what lies above the stored commit index is ErrBadBatch, and so
+	// is the last entry, which stays. It may be called beside Append and Entries, by one goroutine, and returns when
+	// the new base is durable; the space comes back later. Any other error but ErrNoSpace is final.
 	Compact(index uint64) error
 	// Mark returns the sidecar's latest slot number and mark, to be told to peers. Slot 0: none.
 	Mark() (slot uint64, mark raft.Mark)
@@ -68,6 +69,12 @@ type Log interface {
 // durably, so that a restart does not forget it.
 type Witness interface {
 	Witnessed(slot uint64, mark raft.Mark) (recovering bool, err error)
+}
+
+// Sizer is implemented by logs that know how much they hold: the bytes of the entries First to Last as Entry.Size
+// counts them. It is cheap, may be called at any time, and is what a policy of compaction looks at.
+type Sizer interface {
+	Bytes() int64
 }
 
 // Observer is told what a log does. Its methods are called on the appending goroutine and must not block.

@@ -30,9 +30,16 @@ func (l *Log) Append(b storage.Batch) error {
 		return err
 	}
 	b.HardState.Commit = max(b.HardState.Commit, l.rec.hs.Commit)
+	if b.Base != nil {
+		if err := l.agrees(*b.Base, base); err != nil {
+			return l.fail(err)
+		}
+		b.HardState.Commit = max(b.HardState.Commit, b.Base.Last)
+		base = *b.Base
+	}
 	stored := l.rec.hs
 	stored.Commit = b.HardState.Commit
-	if len(b.Entries) == 0 && b.TruncateAfter == l.rec.end.Last && b.HardState == stored {
+	if b.Base == nil && len(b.Entries) == 0 && b.TruncateAfter == l.rec.end.Last && b.HardState == stored {
 		l.lazyCommit = l.lazyCommit || l.rec.hs.Commit != stored.Commit
 		l.rec.hs.Commit = stored.Commit
 		return nil
@@ -41,16 +48,18 @@ func (l *Log) Append(b storage.Batch) error {
 		return err
 	}
 	for {
-		part := l.firstPart(b.Entries)
-		if base, err = l.write(b.HardState, base, b.Entries[:part]); err != nil {
+		part := b
+		part.Entries = b.Entries[:l.firstPart(b.Entries)]
+		if base, err = l.write(&part, base); err != nil {
 			return l.fail(fmt.Errorf("appending behind %d: %w", b.TruncateAfter, err))
 		}
-		b.Entries = b.Entries[part:]
-		b.TruncateAfter = base.Last
+		b.Entries = b.Entries[len(part.Entries):]
+		b.TruncateAfter, b.Base = base.Last, nil
 		if len(b.Entries) == 0 {
 			break
 		}
 	}
+	l.appended.Store(int64(clock()))
 	l.timer.Reset(markDelay)
 	return nil
 }
@@ -64,19 +73,9 @@ func (l *Log) markAt(index uint64) (raft.Mark, error) {
 		return l.rec.base, nil
 	}
 	var m raft.Mark
-	err := l.db.View(func(txn *badger.Txn) error {
-		item, err := txn.Get(appendEntryKey(nil, index))
-		if err != nil {
-			return err
-		}
-		return item.Value(func(value []byte) error {
-			e, _, link, err := parseEntryValue(value)
-			if err == nil && e.Index != index {
-				err = ErrDamaged
-			}
-			m = raft.Mark{LastTerm: e.Term, Last: index, Hash: storage.HashLink(link)}
-			return err
-		})
+	err := l.db.View(func(txn *badger.Txn) (err error) {
+		m, err = readMark(txn, index)
+		return err
 	})
 	if err != nil {
 		return m, fmt.Errorf("reading entry %d, behind which the log is cut: %w", index, err)
@@ -120,16 +119,25 @@ func (l *Log) firstPart(es []raft.Entry) int {
 	return len(es)
 }
 
-// write makes one part durable: these entries behind base, with the batch's hard state. It returns the mark of
-// the log after it. After an error nothing that l remembers counts any more.
-func (l *Log) write(hs raft.HardState, base raft.Mark, es []raft.Entry) (raft.Mark, error) {
+// write makes one part durable: its entries behind base, with the batch's hard state, and where it has a Base,
+// that and nothing before it. It returns the mark of the log after it. After an error nothing that l remembers
+// counts any more.
+func (l *Log) write(b *storage.Batch, base raft.Mark) (raft.Mark, error) {
 	start := time.Now()
-	before, cut := l.rec.end, base.Last < l.rec.end.Last
-	next, err := l.buf.fill(base, es, l.recovering)
+	before, cut := l.rec.end, b.Base != nil || base.Last < l.rec.end.Last
+	lost, err := l.lostBytes(b)
+	if err != nil {
+		return base, err
+	}
+	next, err := l.buf.fill(base, b.Entries, l.recovering)
 	if err != nil {
 		return base, refuse(l.opt.Dir, ErrDiverged, adviceReplace, "%v", err)
 	}
-	l.rec.hs, l.rec.end = hs, next
+	if b.Base != nil {
+		l.rec.base, l.rec.first, l.rec.cluster = *b.Base, b.Base.Last+1, b.ClusterID
+		l.configs = nil
+	}
+	l.rec.hs, l.rec.end = b.HardState, next
 	l.buf.addRecord(&l.rec)
 
 	mark := slotMark(before, next, cut, l.recovering)
@@ -139,14 +147,18 @@ func (l *Log) write(hs raft.HardState, base raft.Mark, es []raft.Entry) (raft.Ma
 		return base, err
 	}
 	l.lazyCommit = false
-	l.follow(base, es)
+	l.follow(base, b.Entries)
+	l.bytes.Add(entriesBytes(b.Entries) - lost)
+	if b.Base != nil {
+		l.sweeper.kick(l.rec.base.Last)
+	}
 	if l.recovering != nil && !next.Before(*l.recovering) {
 		l.recovering = nil
 		l.logger.Info("the log has again what it once acknowledged", "term", next.LastTerm, "last", next.Last)
 		l.observeRecovering()
 	}
 	if l.opt.Observer != nil {
-		l.opt.Observer.LogSync(time.Since(start).Seconds(), len(l.buf.values), len(es))
+		l.opt.Observer.LogSync(time.Since(start).Seconds(), len(l.buf.values), len(b.Entries))
 	}
 	return next, nil
 }

@@ -28,10 +28,12 @@ func entryKeyIndex(key []byte) (uint64, bool) {
 	return binary.BigEndian.Uint64(key[1:]), true
 }
 
-// The versions of the encodings. A reader refuses what it does not know.
+// The versions of the encodings. A reader refuses what it does not know. A record of version 1 is of a log that
+// was never cut at its front: its base is zero, and it has no cluster ID for it.
 const (
-	entryVersion  = 1
-	recordVersion = 1
+	entryVersion   = 1
+	recordVersion1 = 1
+	recordVersion  = 2
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -97,11 +99,13 @@ type record struct {
 	first       uint64
 	// base is the entry before first, from which the chain goes on: zero, until a log is cut at its front.
 	base raft.Mark
+	// cluster is the cluster ID as of the base, because the configuration that says it may be gone.
+	cluster raft.ClusterID
 	// end is the log's last entry; end.Last + 1 == first for an empty log.
 	end raft.Mark
 }
 
-const recordBytes = 1 + 16 + 8 + 4*8 + 8 + 2*(2*8+16) + 4
+const recordBytes = 1 + 16 + 8 + 4*8 + 8 + 2*(2*8+16) + 16 + 4
 
 func appendMark(dst []byte, m raft.Mark) []byte {
 	dst = binary.BigEndian.AppendUint64(dst, m.LastTerm)
@@ -121,6 +125,7 @@ func appendRecord(dst []byte, r *record) []byte {
 	dst = binary.BigEndian.AppendUint64(dst, r.first)
 	dst = appendMark(dst, r.base)
 	dst = appendMark(dst, r.end)
+	dst = append(dst, r.cluster[:]...)
 	return seal(dst, start)
 }
 
@@ -130,22 +135,27 @@ func parseRecord(b []byte) (record, error) {
 		return record{}, err
 	}
 	d := decoder{b: body}
-	if v := d.byte(); v != recordVersion && d.err == nil {
+	version := d.byte()
+	if version != recordVersion && version != recordVersion1 && d.err == nil {
 		return record{}, errVersion
 	}
 	r := record{incarnation: raft.Incarnation(d.bytes16()), member: raft.MemberID(d.uint64())}
 	r.hs = raft.HardState{Term: d.uint64(), Vote: raft.MemberID(d.uint64()), Commit: d.uint64(), Promise: time.Duration(d.uint64())}
 	r.first, r.base, r.end = d.uint64(), d.mark(), d.mark()
+	if version == recordVersion {
+		r.cluster = raft.ClusterID(d.bytes16())
+	}
 	if err := d.done(); err != nil {
 		return record{}, err
 	}
 	return r, nil
 }
 
-// valid: the log lies behind its base, and neither terms nor the promise go back.
+// valid: the log lies behind its base, which is committed, and neither terms nor the promise go back.
 func (r *record) valid() bool {
 	return r.first == r.base.Last+1 && r.end.Last >= r.base.Last && r.end.LastTerm >= r.base.LastTerm &&
-		r.hs.Term >= r.end.LastTerm && r.hs.Promise >= 0
+		(r.end.Last > r.base.Last || r.end == r.base) &&
+		r.hs.Term >= r.end.LastTerm && r.hs.Commit >= r.base.Last && r.hs.Promise >= 0
 }
 
 // decoder reads fields in order; the first one that is missing makes it fail.

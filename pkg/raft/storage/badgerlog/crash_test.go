@@ -41,6 +41,10 @@ func TestCrashBetweenTransactionAndSlot(t *testing.T) {
 		"overwrite":             {HardState: hs(7, 0, 10), TruncateAfter: 11, Entries: storagetest.Entries(12, 12, 7, 9)},
 		"overwrite, lower term": {HardState: hs(7, 0, 10), TruncateAfter: 10, Entries: storagetest.Entries(11, 11, 4, 9)},
 		"cut":                   {HardState: hs(7, 0, 10), TruncateAfter: 10},
+		"install":               {HardState: hs(7, 0, 10), TruncateAfter: 90, Base: &raft.Mark{Last: 90, LastTerm: 6, Hash: storage.Hash{1}}},
+		"install, with entries": {HardState: hs(7, 0, 10), TruncateAfter: 90, Base: &raft.Mark{Last: 90, LastTerm: 6, Hash: storage.Hash{1}}, Entries: storagetest.Entries(91, 95, 7, 9)},
+		"install inside":        {HardState: hs(7, 0, 10), TruncateAfter: 11, Base: &raft.Mark{Last: 11, LastTerm: 6, Hash: storage.Hash{1}}, Entries: storagetest.Entries(12, 13, 7, 9)},
+		"install, lower term":   {HardState: hs(7, 0, 10), TruncateAfter: 12, Base: &raft.Mark{Last: 12, LastTerm: 4, Hash: storage.Hash{1}}},
 	}
 	for name, b := range batches {
 		for _, slotGoesFirst := range []bool{true, false} {
@@ -58,8 +62,9 @@ func TestCrashBetweenTransactionAndSlot(t *testing.T) {
 					if err := l.Append(b); err != nil {
 						t.Fatal(err)
 					}
-					after := append(before[:b.TruncateAfter:b.TruncateAfter], b.Entries...)
-					storagetest.Want(t, l, after)
+					m := &storagetest.Model{Log: before}
+					m.Append(b)
+					m.CheckContent(t, l)
 
 					c := mustOpen(t, testOptions(t, dir))
 					s := c.State()
@@ -69,8 +74,8 @@ func TestCrashBetweenTransactionAndSlot(t *testing.T) {
 					if s.HardState.Term != b.HardState.Term || s.HardState.Vote != b.HardState.Vote {
 						t.Errorf("hard state %+v, want term %d, vote %d", s.HardState, b.HardState.Term, b.HardState.Vote)
 					}
-					wasThere := storagetest.Equal(before, read(t, c))
-					if isThere := storagetest.Equal(after, read(t, c)); wasThere != nil && isThere != nil {
+					wasThere, isThere := storagetest.Equal(before, read(t, c)), storagetest.Equal(m.Log, read(t, c))
+					if (wasThere != nil || s.Base.Last > 0) && (isThere != nil || s.Base != m.Base) {
 						t.Fatalf("neither the log of before (%v) nor that of after (%v)", wasThere, isThere)
 					}
 				})
@@ -82,7 +87,10 @@ func TestCrashBetweenTransactionAndSlot(t *testing.T) {
 // read returns the whole log.
 func read(t testing.TB, l *Log) []raft.Entry {
 	t.Helper()
-	es, err := l.Entries(1, 1<<40, 1<<30)
+	l.mu.Lock()
+	first := l.rec.first
+	l.mu.Unlock()
+	es, err := l.Entries(first, 1<<40, 1<<30)
 	if err != nil && !errors.Is(err, storage.ErrUnavailable) {
 		t.Fatal(err)
 	}
@@ -136,7 +144,7 @@ func TestCrashBetweenParts(t *testing.T) {
 // a member that lost nothing never believes that it did.
 func TestAgainstModel(t *testing.T) {
 	t.Parallel()
-	var crashes, restarts, batches int
+	var crashes, restarts, batches, installs, compactions int
 	rapid.Check(t, func(rt *rapid.T) {
 		opt := testOptions(t, t.TempDir())
 		opt.MemTableBytes, opt.Logger = minMemTableBytes, nil
@@ -150,14 +158,19 @@ func TestAgainstModel(t *testing.T) {
 			// Term and vote may come from the slot and the log from the transaction.
 			ballot := func(h raft.HardState) raft.HardState { return raft.HardState{Term: h.Term, Vote: h.Vote} }
 			for _, one := range models {
-				if storagetest.Equal(one.Log, read(t, l)) != nil {
+				if got.Base != one.Base || storagetest.Equal(one.Log, read(t, l)) != nil {
 					continue
 				}
 				if !slices.ContainsFunc(models, func(o *storagetest.Model) bool { return ballot(o.HardState) == ballot(got.HardState) }) ||
 					got.HardState.Commit > models[0].HardState.Commit { // a crash may lose the commit index, and nothing else
 					rt.Fatalf("hard state %+v", got.HardState)
 				}
-				m = &storagetest.Model{HardState: got.HardState, Log: one.Log}
+				if got.ClusterID != one.State().ClusterID {
+					rt.Fatalf("cluster %v, want %v", got.ClusterID, one.State().ClusterID)
+				}
+				m = one.Copy()
+				m.HardState = got.HardState
+				m.CheckContent(t, l)
 				return
 			}
 			rt.Fatalf("%+v with a log of %d entries is none of %d that it may be", got, got.Last, len(models))
@@ -167,11 +180,34 @@ func TestAgainstModel(t *testing.T) {
 			opt.Dir = dir
 			l = mustOpen(t, opt)
 		}
+		compact := func() {
+			index, ok := m.DrawCompact(rt)
+			if !ok {
+				return
+			}
+			compactions++
+			if err := l.Compact(index); err != nil {
+				rt.Fatalf("compact: %v", err)
+			}
+			m.Compact(index)
+			m.CheckContent(t, l)
+			if rapid.Bool().Draw(rt, "crash in the sweep") {
+				crashes++
+				restart(copyDir(t, opt.Dir))
+				check(m)
+			}
+		}
 		for range rapid.IntRange(2, 8).Draw(rt, "batches") {
 			batches++
+			if rapid.IntRange(0, 3).Draw(rt, "compacts") == 0 {
+				compact()
+			}
 			b := m.Draw(rt, used)
-			next := &storagetest.Model{HardState: m.HardState, Log: m.Log}
+			next := m.Copy()
 			next.Append(b)
+			if b.Base != nil {
+				installs++
+			}
 			kind := rapid.SampledFrom([]string{"", "", "", "", "restart", "crash before", "slot only", "transaction only", "crash after", "crash later"}).Draw(rt, "then")
 			dir := ""
 			look := func() { dir = copyDir(t, opt.Dir) }
@@ -194,9 +230,7 @@ func TestAgainstModel(t *testing.T) {
 			switch {
 			case kind == "":
 				m = next
-				if err := storagetest.Equal(m.Log, read(t, l)); err != nil {
-					rt.Fatal(err)
-				}
+				m.CheckContent(t, l)
 			case kind == "restart":
 				restarts++
 				restart(opt.Dir)
@@ -216,8 +250,8 @@ func TestAgainstModel(t *testing.T) {
 		}
 		l.Close()
 	})
-	t.Logf("%d batches, %d restarts, %d crashes", batches, restarts, crashes)
-	if crashes == 0 || restarts == 0 {
+	t.Logf("%d batches, %d of them snapshots, %d compactions, %d restarts, %d crashes", batches, installs, compactions, restarts, crashes)
+	if crashes == 0 || restarts == 0 || installs == 0 || compactions == 0 {
 		t.Error("nothing happened")
 	}
 }

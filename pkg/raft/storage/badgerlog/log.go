@@ -26,8 +26,8 @@ const (
 	closeLimit = 5 * time.Second
 )
 
-// Log is a storage.Log and a storage.Witness in a directory. Its verbs: Open, State, Append, Entries, Mark,
-// Witnessed, Close.
+// Log is a storage.Log, a storage.Witness and a storage.Sizer in a directory. Its verbs: Open, State, Append,
+// Entries, Position, Compact, Bytes, Mark, Witnessed, Close.
 type Log struct {
 	opt    Options
 	logger hclog.Logger
@@ -41,6 +41,10 @@ type Log struct {
 	inUse sync.RWMutex
 	db    *badger.DB
 	open  bool
+
+	appended atomic.Int64 // when the last batch was, by clock
+	bytes    atomic.Int64 // of the entries, as Bytes returns it
+	sweeper  *sweeper
 
 	told   atomic.Pointer[told]  // what Mark returns
 	failed atomic.Pointer[error] // the first failure; it sticks
@@ -133,13 +137,16 @@ func (l *Log) put(mark raft.Mark) error {
 	return nil
 }
 
-// clusterID is the one of the last configuration that the mark covers. A log that was cut by damage does not
+// clusterID is the one of the last configuration that the mark covers, or that of the base. A log that was cut by damage does not
 // make the sidecar forget which cluster it was.
 func (l *Log) clusterID(mark raft.Mark) raft.ClusterID {
 	for i := len(l.configs) - 1; i >= 0; i-- {
 		if l.configs[i].index <= mark.Last {
 			return l.configs[i].clusterID
 		}
+	}
+	if !l.rec.cluster.IsZero() {
+		return l.rec.cluster
 	}
 	if l.recovering != nil {
 		return l.sidecar.slot.clusterID
@@ -228,6 +235,7 @@ func (l *Log) Close() error {
 	l.timer.Stop()
 	l.timer = nil
 	var errs []error
+	errs = append(errs, l.sweeper.end(l.err() != nil))
 	if l.err() == nil {
 		if l.lazyCommit {
 			errs = append(errs, l.storeRecord())
@@ -265,4 +273,5 @@ func (l *Log) closeBadger() error {
 var (
 	_ storage.Log     = (*Log)(nil)
 	_ storage.Witness = (*Log)(nil)
+	_ storage.Sizer   = (*Log)(nil)
 )

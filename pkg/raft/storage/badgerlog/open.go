@@ -85,6 +85,7 @@ func (l *Log) start(writePID func(*os.File) error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.open = true
+	l.sweeper = startSweeper(l)
 	l.timer = time.AfterFunc(time.Hour, l.idle)
 	l.timer.Reset(markDelay)
 	l.observeRecovering()
@@ -252,6 +253,9 @@ func (l *Log) recover(older *slot) error {
 	if err != nil {
 		return refuse(l.opt.Dir, ErrVoteConflict, adviceReplace, "%v", err)
 	}
+	if differ(rec.base, now.mark) {
+		return refuse(l.opt.Dir, ErrDiverged, adviceReplace, "the log begins behind entry %d of term %d", rec.base.Last, rec.base.LastTerm)
+	}
 	l.recovering = target(&f, &rec, now.mark)
 	if f.end.Last == 0 && l.recovering != nil {
 		return refuse(l.opt.Dir, ErrLogLost, adviceReplace, "nothing of it can be read; acknowledged up to entry %d of term %d",
@@ -270,6 +274,7 @@ func (l *Log) recover(older *slot) error {
 	changed := !have || hs != rec.hs || f.end != rec.end
 	l.rec, l.configs = rec, f.configs
 	l.rec.hs, l.rec.end = hs, f.end
+	l.bytes.Store(f.bytes)
 	l.rec.member, l.rec.incarnation = now.id.member, now.id.incarnation
 	return l.settleState(&f, changed)
 }
@@ -296,7 +301,7 @@ func (l *Log) settleState(f *found, changed bool) error {
 		l.logger.Debug("removed entries behind the log's end", "entries", swept)
 	}
 	l.state = storage.State{
-		HardState: l.rec.hs, First: l.rec.first, Last: l.rec.end.Last, LastTerm: l.rec.end.LastTerm,
+		HardState: l.rec.hs, Base: l.rec.base, First: l.rec.first, Last: l.rec.end.Last, LastTerm: l.rec.end.LastTerm,
 		Runs: f.runs, Config: f.config, ConfigPrev: f.configPrev,
 		Incarnation: l.rec.incarnation, ClusterID: l.clusterID(mark),
 	}

@@ -44,6 +44,9 @@ const (
 	maxMemTableBytes     = 512 << 20 // Badger maps twice as much and counts in 32 bits
 )
 
+// levelZeroTables is how many tables Badger lets lie before it merges them.
+const levelZeroTables = 2
+
 func (o *Options) complete() error {
 	switch {
 	case o.Dir == "":
@@ -110,7 +113,7 @@ func (o *Options) badgerOptions(dir string, logger badger.Logger) badger.Options
 		WithIndexCacheSize(4 << 20).
 		WithMemTableSize(o.MemTableBytes).
 		WithNumMemtables(2).
-		WithNumLevelZeroTables(2).
+		WithNumLevelZeroTables(levelZeroTables).
 		WithNumLevelZeroTablesStall(4).
 		WithNumCompactors(2).
 		WithValueThreshold(15 * o.MemTableBytes / 100). // no value ever goes to the value log

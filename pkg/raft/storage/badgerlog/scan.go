@@ -16,6 +16,7 @@ type found struct {
 	configs []configAt
 	// last two configurations, whole
 	config, configPrev *raft.Entry
+	bytes              int64 // of the entries, as Entry.Size counts them
 	// broken says why the sound part ends before the log does; nil: it does not.
 	broken error
 }
@@ -26,7 +27,7 @@ type configAt struct {
 	clusterID raft.ClusterID
 }
 
-// walk reads the log of rec from its first entry to its last and stops at the first one that is missing, is
+// walk reads the log of rec, which begins behind its base, from its first entry to its last and stops at the first one that is missing, is
 // damaged, does not continue the chain, or is not what mark remembers.
 func walk(db *badger.DB, rec *record, mark raft.Mark) (found, error) {
 	f := found{end: rec.base}
@@ -93,6 +94,7 @@ func (f *found) add(index uint64, value []byte, rec *record, mark raft.Mark) err
 		f.configs = append(f.configs, configAt{index: index, clusterID: c.ClusterID})
 		f.configPrev, f.config = f.config, &e
 	}
+	f.bytes += int64(e.Size())
 	if n := len(f.runs); n == 0 || f.runs[n-1].Term != e.Term {
 		f.runs = append(f.runs, raft.TermRun{First: index, Term: e.Term})
 	}
@@ -109,32 +111,44 @@ func newEntryIterator(txn *badger.Txn) *badger.Iterator {
 // sweep deletes the entries lo ≤ index ≤ hi, most in one transaction, and returns how many there were.
 func sweep(db *badger.DB, lo, hi uint64, most int) (int, error) {
 	for swept := 0; ; {
-		var keys [][]byte
-		err := db.View(func(txn *badger.Txn) error {
-			it := newEntryIterator(txn)
-			defer it.Close()
-			for it.Seek(appendEntryKey(nil, lo)); it.Valid() && len(keys) < most; it.Next() {
-				if index, ok := entryKeyIndex(it.Item().Key()); ok && index > hi {
-					break
-				}
-				keys = append(keys, it.Item().KeyCopy(nil))
-			}
-			return nil
-		})
-		if err != nil || len(keys) == 0 {
+		n, next, err := sweepSome(db, lo, hi, most)
+		if err != nil || n == 0 {
 			return swept, err
 		}
-		err = db.Update(func(txn *badger.Txn) error {
-			for _, key := range keys {
-				if err := txn.Delete(key); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			return swept, err
-		}
-		swept += len(keys)
+		swept, lo = swept+n, next
 	}
+}
+
+// sweepSome deletes the first of the entries lo ≤ index ≤ hi, at most so many, in one transaction. It returns how
+// many there were, and the index below which none is left: from there on the iterator finds no tombstones.
+func sweepSome(db *badger.DB, lo, hi uint64, most int) (n int, next uint64, err error) {
+	next = lo
+	var keys [][]byte
+	err = db.View(func(txn *badger.Txn) error {
+		it := newEntryIterator(txn)
+		defer it.Close()
+		for it.Seek(appendEntryKey(nil, lo)); it.Valid() && len(keys) < most; it.Next() {
+			index, ok := entryKeyIndex(it.Item().Key())
+			if ok && index > hi {
+				break
+			}
+			keys = append(keys, it.Item().KeyCopy(nil))
+			if ok {
+				next = index + 1
+			}
+		}
+		return nil
+	})
+	if err != nil || len(keys) == 0 {
+		return 0, next, err
+	}
+	err = db.Update(func(txn *badger.Txn) error {
+		for _, key := range keys {
+			if err := txn.Delete(key); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return len(keys), next, err
 }

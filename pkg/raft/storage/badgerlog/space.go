@@ -33,6 +33,19 @@ func (s *space) room(n int) error {
 	return nil
 }
 
+// roomToShrink is room for what gives space back: it may go into the reserve, which is there for it, and leaves
+// half of it to Badger's flushes.
+func (s *space) roomToShrink() error {
+	free, err := s.free(s.dir)
+	if err != nil {
+		return fmt.Errorf("asking for the free space: %w", err)
+	}
+	if free < s.reserve/2 {
+		return fmt.Errorf("%w: %d bytes free under %s, removing entries needs %d", storage.ErrNoSpace, free, s.dir, s.reserve/2)
+	}
+	return nil
+}
+
 // prepare is called before Badger opens: on a full disk it gives the ballast back, and it refuses where even
 // what Badger does at open would not fit; otherwise it sees to it that there is a ballast.
 func (s *space) prepare(ballast, openBytes int64, warn func(msg string, args ...any)) error {

@@ -38,6 +38,15 @@ func Run(t *testing.T, fresh func(t testing.TB) Opener) {
 		{"reads beside appends see one log", besides},
 		{"closing twice, and using it afterwards", closed},
 		{"the incarnation stays", incarnation},
+		{"positions are the chain", positions},
+		{"bytes are counted", bytesCounted},
+		{"snapshot then entries", snapshotThenEntries},
+		{"a snapshot takes the place of the log", installs},
+		{"snapshots that contradict the log are refused", installsRefused},
+		{"compacting removes the front", compacts},
+		{"compacting too much is refused", compactsRefused},
+		{"compacting keeps the cluster, not the configurations", compactsConfigs},
+		{"compacting beside appends and reads", compactsBesides},
 		{"it does what a model does", model},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -79,13 +88,18 @@ func Append(t testing.TB, l storage.Log, hs raft.HardState, es ...raft.Entry) {
 	}
 }
 
-// Want checks that the log holds exactly these entries, from the first one on.
+// Want checks that the log, of which the front was never removed, holds exactly these entries.
 func Want(t testing.TB, l storage.Log, es []raft.Entry) {
 	t.Helper()
-	last := uint64(0)
+	WantBehind(t, l, 0, es)
+}
+
+// WantBehind checks that the log holds exactly these entries, which follow the one at base.
+func WantBehind(t testing.TB, l storage.Log, base uint64, es []raft.Entry) {
+	t.Helper()
+	last := base + uint64(len(es))
 	if len(es) > 0 {
-		last = es[len(es)-1].Index
-		got, err := l.Entries(es[0].Index, last+1, math.MaxInt32)
+		got, err := l.Entries(base+1, last+1, math.MaxInt32)
 		if err != nil {
 			t.Fatalf("entries: %v", err)
 		}
@@ -95,6 +109,9 @@ func Want(t testing.TB, l storage.Log, es []raft.Entry) {
 	}
 	if _, err := l.Entries(last+1, last+2, 1); !errors.Is(err, storage.ErrUnavailable) {
 		t.Fatalf("entry %d behind the last: %v, want ErrUnavailable", last+1, err)
+	}
+	if _, err := l.Entries(base, last+1, 1); !errors.Is(err, storage.ErrCompacted) {
+		t.Fatalf("entry %d before the first: %v, want ErrCompacted", base, err)
 	}
 }
 
