@@ -24,9 +24,18 @@
 //     Append is written durably, batches in the order of Seq (several may share one transaction); then its
 //     ThenSend leaves and AppendDone is called with its Seq, LastTerm and Last. A batch with MustWrite false
 //     changes nothing on disk, but what it holds back still waits for the batches before it.
-//     Apply goes to the state machine in order; ApplyDone says how far it came.
+//     Where Append.Snapshot is set, nothing of the log stays, and it begins anew behind the snapshot.
+//     Restore puts a snapshot in the place of the state machine's state, before Apply and behind what was handed
+//     out earlier. Apply goes to the state machine in order; ApplyDone says how far it came, the snapshot's index
+//     included.
 //     Fetch is answered by Fetched, in any case: with no entries if they could not be read.
 //   - Tick is called at least at every NextTick.
+//   - A MsgSnapshot in Send is an order to bring the newest snapshot to a peer. The runtime carries the bytes, and
+//     hands the message to the peer's core once the snapshot is whole and durable there; SnapshotDone tells the
+//     sender's core that it was, or that it could not be. SetSnapshot and Compacted tell a core of this member's
+//     own snapshots and of how far the log was cut.
+//   - Connections are kept to the members of Contacts, which changes whenever SoftState.Contacts does: it outlasts
+//     the configuration, so that who is removed, and who removes itself, can be told.
 //   - All messages of Output are to other members. The transport sets Message.Incarnation on receipt.
 //   - Slices that come out are shared: nobody changes the entries in them, nor data that went in.
 //   - A failed write is final. The core is thrown away with the process.
@@ -37,8 +46,9 @@
 // type. election.go and vote.go choose a leader; follow.go is what a follower does with its messages;
 // propose.go, replicate.go and commit.go are the way of an entry; round.go, read.go and lease.go prove
 // leadership; transfer.go gives it away; writes.go and output.go keep the order of disk and network;
-// log.go, membership.go and clock.go hold the log, the configurations in it and cluster time; blank.go and
-// recover.go keep directories that lost something from voting.
+// log.go, membership.go and clock.go hold the log, the configurations in it and cluster time; snapshot.go
+// puts snapshots in the place of the log; warmup.go makes voters of learners, and is where a leader changes the
+// configuration by itself; blank.go and recover.go keep directories that lost something from voting.
 //
 // # Sources
 //
@@ -55,4 +65,7 @@
 //     the entries that its claim rests on.
 //   - Votes of members that the configuration does not list are neither asked for nor given.
 //   - A leader follows a peer that lost what it acknowledged back to where its log ends now.
+//   - A new member is a learner first. Its promotion is a wish in the configuration, so that any leader goes on
+//     with the warm-up. A leader that removed itself tells the best follower to stand.
+//   - Snapshots are brought by the runtime, beside the messages; the core sees them arrive as one message.
 package raft
