@@ -292,3 +292,24 @@ func (nd *node) waitReady(ctx context.Context) error {
 		}
 	}
 }
+
+// terminate ends the process in order and fails unless it does so with exit code 0.
+func (nd *node) terminate(t *testing.T) {
+	t.Helper()
+	nd.mu.Lock()
+	cmd, exited := nd.cmd, nd.exited
+	nd.mu.Unlock()
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Errorf("end %s: %v", nd.name, err)
+		return
+	}
+	select {
+	case <-exited:
+	case <-time.After(20 * time.Second):
+		t.Errorf("%s does not end", nd.name)
+		nd.kill()
+	}
+	if code := cmd.ProcessState.ExitCode(); code != 0 {
+		t.Errorf("%s ended with exit code %d", nd.name, code)
+	}
+}
