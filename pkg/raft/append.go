@@ -47,6 +47,16 @@ func (c *Core) configChanged() {
 	}
 }
 
+// giveUp forgets everything that a member's directory said, because the member is replaced: another directory is
+// to take its place. [Its match would count for a directory that never had it, and the next leader would record it
+// again.]
+func (p *peer) giveUp(c *Core) {
+	p.heard, p.vote, p.isBlank = Incarnation{}, unanswered, false
+	if c.role == Leader {
+		p.pr.Reset(c.log.last, c.newSession(), c.now)
+	}
+}
+
 // syncPeers makes the list of peers that of the configuration in effect. Who stays keeps its state; who
 // is new to a leader gets a session number that this term has not seen (rule 10); who was removed by a
 // leader is kept until it knows (rule 7).
@@ -82,6 +92,9 @@ func (c *Core) syncPeers() {
 			}
 		} else if c.role == Leader && !m.Incarnation.IsZero() && m.Incarnation != p.recorded && m.Incarnation != p.heard {
 			p.pr.Reset(c.log.last, c.newSession(), c.now) // another directory in the member's place
+		}
+		if !p.recorded.IsZero() && m.Incarnation.IsZero() {
+			p.giveUp(c)
 		}
 		begins := c.role == Leader && m.Promote && !p.member.Promote
 		p.voter, p.standby, p.recorded, p.member = !m.Learner, m.Standby, m.Incarnation, *m

@@ -16,8 +16,8 @@ import (
 func (c *Core) SetSnapshot(meta SnapshotMeta, now time.Duration) {
 	c.advance(now)
 	defer c.settle()
-	if meta.Index > c.log.applied {
-		broken("a snapshot at index %d, applied is %d", meta.Index, c.log.applied)
+	if meta.Index > c.log.applying {
+		broken("a snapshot at index %d, but only %d was handed out to be applied", meta.Index, c.log.applying)
 	}
 	if c.snapshot == nil || meta.Index > c.snapshot.Index {
 		c.snapshot = &meta

@@ -215,6 +215,11 @@ func TestReplaceMember(t *testing.T) {
 		c.Members[2].Incarnation, c.Members[2].Learner, c.Members[2].Promote = Incarnation{}, true, true
 	})
 	nw.settle()
+	for _, h := range nw.hosts[:2] {
+		if p := h.c.peer(3); p.pr.Match != 0 || !p.heard.IsZero() {
+			t.Fatalf("%d still counts on what the old directory said: match %d, heard %v", h.id, p.pr.Match, p.heard)
+		}
+	}
 	i := nw.propose(l, "with two of two")
 	nw.settle()
 	if l.c.log.commit != i {
