@@ -20,6 +20,7 @@ import (
 	"github.com/coordd/coordd/pkg/metrics"
 	"github.com/coordd/coordd/pkg/raft/node"
 	"github.com/coordd/coordd/pkg/raft/storage/badgerlog"
+	"github.com/coordd/coordd/pkg/transport"
 	"github.com/coordd/coordd/pkg/transport/tcp"
 )
 
@@ -201,7 +202,7 @@ func (d *Daemon) startNode() error {
 		Log: d.store, Transport: d.peers, StateMachine: d.sm,
 		ElectionTimeoutMin: d.cfg.ElectionTimeoutMin, ElectionTimeoutMax: d.cfg.ElectionTimeoutMax,
 		HeartbeatThreshold: d.cfg.HeartbeatThreshold, CheckQuorum: d.cfg.CheckQuorum, DriftBound: d.cfg.ClockDriftBound,
-		ClusterHash: clusterHash(&d.cfg), Logger: d.log.Named("raft"), Observer: d.metrics.Node()})
+		ClusterHash: clusterHash(&d.cfg), NameHash: transport.NameHash(d.cfg.Cluster), Logger: d.log.Named("raft"), Observer: d.metrics.Node()})
 	if err != nil {
 		return err
 	}

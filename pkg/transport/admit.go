@@ -46,8 +46,13 @@ func Admit(ours, theirs Identity, expected raft.MemberID, peers []Peer) *Refusal
 	if len(peers) == 0 && ours.Cluster.IsZero() {
 		return nil
 	}
-	return refuse(RejectMember, "member %s is not in the configuration of member %s", label(theirs), label(ours))
+	return refuse(RejectMember, "member %s is not in the configuration of member %s: it was removed, or never added; to bring it "+
+		"in, start it with an empty data directory and --join", label(theirs), label(ours))
 }
+
+// AdmitStranger decides whether a node hears what a caller announces, who need not be a member: it has to be one of
+// the same cluster, as far as both know theirs. It returns nil where it does.
+func AdmitStranger(ours, theirs Identity) *Refusal { return sameCluster(ours, theirs) }
 
 // Confirm decides whether a caller goes on with the node that answered as theirs where it wanted to meet
 // peer. It returns nil where it does.
@@ -62,21 +67,26 @@ func Confirm(ours, theirs Identity, peer Peer) *Refusal {
 	return sameIncarnation(theirs, peer)
 }
 
-// sameCluster compares cluster IDs or, as long as one side has none, what both were started with.
+// sameCluster compares cluster IDs and names and, as long as one side has no ID, what both were started with.
 func sameCluster(ours, theirs Identity) *Refusal {
-	if !ours.Cluster.IsZero() && !theirs.Cluster.IsZero() {
-		if ours.Cluster != theirs.Cluster {
-			return refuse(RejectCluster, "member %s is of cluster %s, member %s of cluster %s",
-				label(ours), ours.Cluster, label(theirs), theirs.Cluster)
-		}
-		return nil
-	}
-	var none [16]byte
-	if ours.ClusterHash != none && theirs.ClusterHash != none && ours.ClusterHash != theirs.ClusterHash {
+	bothKnow := !ours.Cluster.IsZero() && !theirs.Cluster.IsZero()
+	switch {
+	case bothKnow && ours.Cluster != theirs.Cluster:
+		return refuse(RejectCluster, "member %s is of cluster %s, member %s of cluster %s",
+			label(ours), ours.Cluster, label(theirs), theirs.Cluster)
+	case differ(ours.NameHash, theirs.NameHash):
+		return refuse(RejectCluster, "member %s and member %s were started with different cluster names (--cluster)", label(ours), label(theirs))
+	case !bothKnow && differ(ours.ClusterHash, theirs.ClusterHash):
 		return refuse(RejectCluster,
 			"member %s and member %s were started with different cluster names or lists of members", label(ours), label(theirs))
 	}
 	return nil
+}
+
+// differ reports whether two hashes are both known and not the same.
+func differ(a, b [16]byte) bool {
+	var none [16]byte
+	return a != none && b != none && a != b
 }
 
 // sameIncarnation compares a claimed incarnation with the recorded one, where there is one.

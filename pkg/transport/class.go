@@ -2,14 +2,15 @@ package transport
 
 import "github.com/coordd/coordd/pkg/raft"
 
-// Class tells apart the messages that must not wait from those that carry the log. Each class of each
-// direction has a queue and, where there are connections, a connection of its own.
+// Class tells apart the messages that must not wait from those that carry the log, and both from what programs say to
+// each other. Each class of each direction has a queue and, where there are connections, a connection of its own.
 type Class uint8
 
 // The classes.
 const (
-	Control Class = iota // heartbeats, votes, reads, acknowledgements: small, and leadership depends on them
-	Bulk                 // appends
+	Control  Class = iota // heartbeats, votes, reads, acknowledgements: small, and leadership depends on them
+	Bulk                  // appends
+	Messages              // what a Messenger carries
 	NumClasses
 )
 
@@ -20,11 +21,13 @@ func (c Class) String() string {
 		return "control"
 	case Bulk:
 		return "bulk"
+	case Messages:
+		return "messages"
 	}
 	return "unknown"
 }
 
-// ClassOf returns the class of a message. All appends are of one class, with and without entries, so
+// ClassOf returns the class of a core's message. All appends are of one class, with and without entries, so
 // that they keep their order among each other.
 func ClassOf(t raft.MessageType) Class {
 	if t == raft.MsgAppend {

@@ -14,6 +14,8 @@ type PeerStats struct {
 	Connected bool
 	// BulkConnected is true while appends can be sent to the peer.
 	BulkConnected bool
+	// MessagesConnected is true while there is a connection for requests and notifications: only while they need one.
+	MessagesConnected bool
 	// RoundTrip is the latest measure; 0: none yet.
 	RoundTrip time.Duration
 	// Incarnation is what the peer last said in a handshake that was accepted; zero: never.

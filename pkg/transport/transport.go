@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"crypto/sha256"
 
 	"github.com/coordd/coordd/pkg/raft"
 )
@@ -18,7 +19,8 @@ type Peer struct {
 // Identity is what a node says of itself in each handshake.
 type Identity struct {
 	Cluster     raft.ClusterID // zero: not known yet (a blank node of a static start)
-	ClusterHash [16]byte       // hash of cluster name and sorted static members; zero: none
+	ClusterHash [16]byte       // hash of cluster name and sorted static members; zero: none, as of a node that joins
+	NameHash    [16]byte       // NameHash of the cluster's name; zero: not told
 	Member      raft.MemberID
 	Name        string
 	Incarnation raft.Incarnation
@@ -26,8 +28,17 @@ type Identity struct {
 	Mark        raft.Mark
 }
 
-// Handler receives what comes in. Its methods are called from many goroutines and must not block.
+// NameHash is what Identity.NameHash says of a cluster's name.
+func NameHash(cluster string) (h [16]byte) {
+	sum := sha256.Sum256([]byte("coordd cluster name\x00" + cluster))
+	copy(h[:], sum[:])
+	return h
+}
+
+// Handler receives what comes in. Its methods are called from many goroutines and, unless MessageHandler says otherwise,
+// must not block.
 type Handler interface {
+	MessageHandler
 	// Receive takes one message. The transport has checked that From is the peer of the connection and has
 	// filled Message.Incarnation. The handler owns the message.
 	Receive(raft.Message)
@@ -44,8 +55,10 @@ type Handler interface {
 	Unreachable(raft.MemberID)
 }
 
-// Transport carries messages between cores. It may lose, repeat and reorder them; it never alters one.
+// Transport carries messages between cores. It may lose, repeat and reorder them; it never alters one. What the
+// programs around the cores say to each other it carries beside them, by the rules of Messenger.
 type Transport interface {
+	Messenger
 	// Start begins to listen and to serve; it returns when the listener is bound.
 	Start(h Handler) error
 	// Addr is the address that is listened on, after Start.
@@ -54,7 +67,8 @@ type Transport interface {
 	SetPeers([]Peer)
 	// Send queues messages and never blocks; what does not fit in a peer's queue is dropped and counted.
 	// Heartbeats, votes and their answers have a queue of their own and do not wait behind appends.
-	// The messages' entries must not be changed afterwards.
+	// The messages' entries must not be changed afterwards. A MsgSnapshot is never sent (raft.MsgSnapshot says who
+	// brings it): it is dropped and counted.
 	Send([]raft.Message)
 	// Close ends all connections and waits until no goroutine of the transport is left.
 	Close(ctx context.Context) error

@@ -61,6 +61,8 @@ type Config struct {
 
 	// ClusterHash is a hash of the cluster's name and sorted static members, for the handshake.
 	ClusterHash [16]byte
+	// NameHash is transport.NameHash of the cluster's name, for the handshake; zero: not told.
+	NameHash [16]byte
 
 	Logger   hclog.Logger // nil: none
 	Observer Observer     // nil: none

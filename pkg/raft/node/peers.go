@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"sync"
 
 	"github.com/coordd/coordd/pkg/raft"
@@ -18,7 +19,7 @@ func (h handler) Receive(m raft.Message) { h.n.in.receive(m) }
 func (h handler) Identity() transport.Identity {
 	n := h.n
 	slot, mark := n.cfg.Log.Mark()
-	id := transport.Identity{Cluster: n.clusterID(), ClusterHash: n.cfg.ClusterHash, Member: n.cfg.ID,
+	id := transport.Identity{Cluster: n.clusterID(), ClusterHash: n.cfg.ClusterHash, NameHash: n.cfg.NameHash, Member: n.cfg.ID,
 		Name: n.cfg.Name, Incarnation: n.found.Incarnation, MarkSlot: slot, Mark: mark}
 	return id
 }
@@ -44,6 +45,18 @@ func (h handler) Seen(peer transport.Identity, ours transport.Witnessed) {
 		}
 	}
 }
+
+func (h handler) Requested(context.Context, raft.MemberID, []byte) ([]byte, error) {
+	return nil, transport.ErrNoHandler
+}
+
+func (h handler) Notified(raft.MemberID, []byte) {}
+
+func (h handler) Announced(context.Context, transport.Identity, []byte) ([]byte, error) {
+	return nil, transport.ErrNoHandler
+}
+
+func (h handler) Refused(raft.MemberID, *transport.Refusal) {}
 
 func (h handler) Unreachable(id raft.MemberID) { h.n.cfg.Observer.SendFailed(id) }
 

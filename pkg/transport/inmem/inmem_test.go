@@ -14,9 +14,10 @@ import (
 
 // recorder is a handler that keeps what it gets.
 type recorder struct {
-	id  transport.Identity
-	mu  sync.Mutex
-	got []raft.Message
+	transport.MessageHandler // nil: nothing is asked
+	id                       transport.Identity
+	mu                       sync.Mutex
+	got                      []raft.Message
 }
 
 func (r *recorder) Receive(m raft.Message)                       { r.mu.Lock(); r.got = append(r.got, m); r.mu.Unlock() }

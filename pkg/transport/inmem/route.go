@@ -9,6 +9,7 @@ import (
 
 	"github.com/coordd/coordd/pkg/raft"
 	"github.com/coordd/coordd/pkg/transport"
+	"github.com/coordd/coordd/pkg/transport/internal/exchange"
 	"github.com/coordd/coordd/pkg/transport/internal/queue"
 )
 
@@ -32,10 +33,12 @@ type route struct {
 	lastError   string
 }
 
-// lane delivers the messages of one class in their order.
+// lane delivers the messages of one class in their order. That of the class of messages has an outbox in place of the
+// queue.
 type lane struct {
 	route     *route
 	queue     *queue.Queue[parcel]
+	outbox    *exchange.Outbox
 	connected atomic.Bool
 	told      atomic.Bool // Unreachable was called for the present failure
 	session   session     // of the lane's goroutine alone
@@ -54,9 +57,13 @@ func newRoute(t *Transport, peer transport.Peer) *route {
 	r := &route{t: t, peer: peer, cancel: cancel}
 	r.lanes[transport.Control] = &lane{route: r, queue: queue.New[parcel](queue.DropOldest, t.cfg.ControlItems, 0)}
 	r.lanes[transport.Bulk] = &lane{route: r, queue: queue.New[parcel](queue.DropNewest, 0, t.cfg.BulkBytes)}
-	for _, l := range r.lanes {
+	for _, l := range r.lanes[:transport.Messages] {
 		t.running.Go(func() { l.run(ctx) })
 	}
+	mail := &lane{route: r, outbox: t.client.Open(peer.ID)}
+	r.lanes[transport.Messages] = mail
+	mail.outbox.Broken() // what was under way to where the peer was before
+	t.running.Go(func() { mail.carryAll(ctx) })
 	return r
 }
 
@@ -98,8 +105,11 @@ func (r *route) stats() transport.PeerStats {
 		Name: r.peer.Name, Address: r.peer.Address,
 		Connected:     r.lanes[transport.Control].connected.Load(),
 		BulkConnected: r.lanes[transport.Bulk].connected.Load(),
-		RoundTrip:     there.delay + back.delay,
-		Incarnation:   r.incarnation, Dropped: r.dropped.Load(), LastError: r.lastError,
+
+		MessagesConnected: r.lanes[transport.Messages].connected.Load(),
+
+		RoundTrip:   there.delay + back.delay,
+		Incarnation: r.incarnation, Dropped: r.dropped.Load(), LastError: r.lastError,
 	}
 }
 
@@ -149,9 +159,9 @@ func (l *lane) run(ctx context.Context) {
 }
 
 // unreachable tells the handler once for each failure: a core that answers with another message must not
-// turn in circles.
+// turn in circles. It is about the core's messages alone.
 func (l *lane) unreachable() {
-	if l.told.CompareAndSwap(false, true) {
+	if l.outbox == nil && l.told.CompareAndSwap(false, true) {
 		l.route.t.outcries.Add(l.route.peer.ID)
 	}
 }
@@ -191,7 +201,7 @@ func (l *lane) ensure() bool {
 		r.note(raft.Incarnation{}, "no answer")
 	case target == nil:
 		r.note(raft.Incarnation{}, "nobody listens at "+r.peer.Address)
-		if had || l.queue.Len() > 0 {
+		if had || (l.queue != nil && l.queue.Len() > 0) {
 			l.unreachable()
 		}
 	default:
@@ -231,6 +241,7 @@ func (r *route) handshake(target *Transport, epoch uint64) session {
 	ours, theirs := r.t.handler.Identity(), theirHandler.Identity()
 	if refusal := transport.Admit(theirs, ours, r.peer.ID, target.list()); refusal != nil {
 		target.reject(ours.Member, refusal)
+		r.t.handler.Refused(r.peer.ID, refusal)
 		r.note(raft.Incarnation{}, refusal.Error())
 		return session{}
 	}

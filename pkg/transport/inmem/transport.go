@@ -11,6 +11,7 @@ import (
 
 	"github.com/coordd/coordd/pkg/raft"
 	"github.com/coordd/coordd/pkg/transport"
+	"github.com/coordd/coordd/pkg/transport/internal/exchange"
 	"github.com/coordd/coordd/pkg/transport/internal/outcry"
 )
 
@@ -18,7 +19,7 @@ import (
 const transportLabel = "inmem"
 
 // ErrClosed is returned by Start after Close.
-var ErrClosed = errors.New("inmem: transport closed")
+var ErrClosed = fmt.Errorf("inmem: %w", transport.ErrClosed)
 
 // Config of one node's transport. The zero value is usable.
 type Config struct {
@@ -28,8 +29,16 @@ type Config struct {
 	RetryInterval time.Duration
 	// ControlItems and BulkBytes bound the queues before each peer; 0: 4,096 messages and 4 MiB.
 	ControlItems, BulkBytes int
-	Observer                transport.Observer // nil: none
-	Logger                  hclog.Logger       // nil: none
+	// ResendInterval is how long a request waits for its answer before it is repeated; the pause doubles. 0: ten times
+	// RetryInterval.
+	ResendInterval time.Duration
+	// JournalBytes and JournalExpiry bound the journal of requests that were answered (transport.Journal); 0: 10 MiB
+	// and 10 s.
+	JournalBytes  int
+	JournalExpiry time.Duration
+
+	Observer transport.Observer // nil: none
+	Logger   hclog.Logger       // nil: none
 }
 
 // Transport is one node's end of a Network. It implements transport.Transport and transport.Statistics.
@@ -52,8 +61,12 @@ type Transport struct {
 	ended   bool
 	running sync.WaitGroup
 
+	client *exchange.Client
+	server *exchange.Server // nil before Start
+
 	outcries *outcry.Outcries
-	silence  context.CancelFunc // ends the goroutine of the outcries
+	alive    context.Context // ends when Close begins
+	end      context.CancelFunc
 }
 
 var (
@@ -78,8 +91,12 @@ func (n *Network) New(cfg Config) *Transport {
 	if cfg.Logger == nil {
 		cfg.Logger = hclog.NewNullLogger()
 	}
-	return &Transport{network: n, cfg: cfg, routes: map[raft.MemberID]*route{},
-		refused: map[raft.MemberID]transport.Rejection{}, outcries: outcry.New(), silence: func() {}}
+	if cfg.ResendInterval <= 0 {
+		cfg.ResendInterval = 10 * cfg.RetryInterval
+	}
+	alive, end := context.WithCancel(context.Background())
+	return &Transport{network: n, cfg: cfg, routes: map[raft.MemberID]*route{}, refused: map[raft.MemberID]transport.Rejection{},
+		client: exchange.NewClient(cfg.ResendInterval), outcries: outcry.New(), alive: alive, end: end}
 }
 
 // Start enters the network and begins to call on the peers.
@@ -95,15 +112,14 @@ func (t *Transport) Start(h transport.Handler) error {
 	}
 	// The handler has to stand before the address can be found.
 	t.handler, t.self = h, self
+	t.server = exchange.NewServer(h, transport.NewJournal(t.cfg.JournalBytes, t.cfg.JournalExpiry), t.running.Go)
 	address, err := t.network.listen(t, t.cfg.Address)
 	if err != nil {
 		t.handler = nil
 		return err
 	}
 	t.address = address
-	ctx, silence := context.WithCancel(context.Background())
-	t.silence = silence
-	t.running.Go(func() { t.outcries.Run(ctx, h.Unreachable) })
+	t.running.Go(func() { t.outcries.Run(t.alive, h.Unreachable) })
 	t.reroute()
 	return nil
 }
@@ -137,6 +153,9 @@ func (t *Transport) reroute() {
 		if p, ok := wanted[id]; !ok || p != r.peer {
 			r.end()
 			delete(t.routes, id)
+			if !ok {
+				t.client.Shut(id)
+			}
 		}
 	}
 	for id, p := range wanted {
@@ -152,6 +171,10 @@ func (t *Transport) Send(ms []raft.Message) {
 	defer t.mu.Unlock()
 	for i := range ms {
 		r := t.routes[ms[i].To]
+		if r != nil && ms[i].Type == raft.MsgSnapshot {
+			r.lose(1)
+			continue
+		}
 		if r == nil {
 			t.cfg.Observer.PeerSendFailed(ms[i].To.String(), transportLabel)
 			continue
@@ -171,11 +194,16 @@ func (t *Transport) Stats() map[raft.MemberID]transport.PeerStats {
 	return out
 }
 
-// Close leaves the network. No call to the handler is under way or begins once it has returned.
+// Close leaves the network. Requests under way end with transport.ErrClosed, and the context of handlers that run with
+// them. No call to the handler is under way or begins once it has returned.
 func (t *Transport) Close(ctx context.Context) error {
 	t.mu.Lock()
 	t.ended = true
-	t.silence()
+	t.end()
+	t.client.Close()
+	if t.server != nil {
+		t.server.Stop()
+	}
 	for id, r := range t.routes {
 		r.end()
 		delete(t.routes, id)

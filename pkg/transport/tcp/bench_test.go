@@ -12,8 +12,9 @@ import (
 
 // counter is a handler that answers heartbeats and tells of each message.
 type counter struct {
-	id  raft.MemberID
-	got chan raft.Message
+	transport.MessageHandler // nil: nothing is asked
+	id                       raft.MemberID
+	got                      chan raft.Message
 }
 
 func (c *counter) Receive(m raft.Message) { c.got <- m }

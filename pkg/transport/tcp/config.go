@@ -57,6 +57,16 @@ type Config struct {
 	// BulkQueueBytes is how much of appends waits for one peer; 0: 8 MiB.
 	BulkQueueBytes int
 
+	// JournalBytes and JournalExpiry bound the journal of requests that were answered (transport.Journal); 0: 10 MiB
+	// and 10 s.
+	JournalBytes  int
+	JournalExpiry time.Duration
+	// ResendInterval is how long a request waits for its answer, on a connection that lives, before it is repeated;
+	// the pause doubles. 0: forty times RequestTimeout. A connection that breaks has them repeated at once.
+	ResendInterval time.Duration
+	// MessagesIdle is how long the connection for requests and notifications lives without any; 0: 30 s.
+	MessagesIdle time.Duration
+
 	// Dial replaces the dialling, with its resolving of names; the context ends after ConnectTimeout.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
@@ -77,12 +87,12 @@ func (c Config) withDefaults() (Config, error) {
 		}
 	}
 	for _, d := range []time.Duration{c.ConnectTimeout, c.RequestTimeout, c.HandshakeTimeout, c.IdleTimeout,
-		c.PingInterval, c.BackoffMin, c.BackoffMax} {
+		c.PingInterval, c.BackoffMin, c.BackoffMax, c.JournalExpiry, c.ResendInterval, c.MessagesIdle} {
 		if d < 0 {
 			return c, errors.New("tcp: a timeout is negative")
 		}
 	}
-	for _, n := range []int{c.BlockSize, c.Backlog, c.IPTTL, c.MaxFrameBytes, c.ControlQueue, c.BulkQueueBytes} {
+	for _, n := range []int{c.BlockSize, c.Backlog, c.IPTTL, c.MaxFrameBytes, c.ControlQueue, c.BulkQueueBytes, c.JournalBytes} {
 		if n < 0 {
 			return c, errors.New("tcp: a size is negative")
 		}
@@ -99,6 +109,8 @@ func (c Config) withDefaults() (Config, error) {
 	orDefault(&c.MaxFrameBytes, 16<<20)
 	orDefault(&c.ControlQueue, 4096)
 	orDefault(&c.BulkQueueBytes, 8<<20)
+	orDefault(&c.ResendInterval, 40*c.RequestTimeout)
+	orDefault(&c.MessagesIdle, 30*time.Second)
 	switch {
 	case c.ConnectTimeout > c.RequestTimeout:
 		return c, fmt.Errorf("tcp: connect timeout %s is longer than request timeout %s", c.ConnectTimeout, c.RequestTimeout)

@@ -44,7 +44,7 @@ func (l *link) shake(conn net.Conn, peer transport.Peer) (*session, error) {
 	t := l.route.t
 	ours := t.handler.Identity()
 	hello := wire.AppendHello(nil, &wire.Hello{
-		MinVersion: wire.MinVersion, MaxVersion: wire.MaxVersion, Class: l.class, Expected: peer.ID,
+		MinVersion: wire.MinVersionOf(l.class), MaxVersion: wire.MaxVersion, Class: l.class, Expected: peer.ID,
 		Self: ours, Address: t.advertised(), Witnessed: t.handler.Witness(peer.ID),
 	})
 	// A peer that is silent for IdleTimeout is as good as dead, now as later.
@@ -89,7 +89,9 @@ func (l *link) judge(conn net.Conn, frame wire.Frame, ours transport.Identity, p
 		if t.notices.changed(key, string(refuse.Kind)+" "+refuse.Text) {
 			t.cfg.Logger.Error("refused by peer", "peer", peer.Label(), "address", peer.Address, "kind", string(refuse.Kind), "reason", refuse.Text)
 		}
-		return nil, &transport.Refusal{Kind: refuse.Kind, Text: refuse.Text}
+		refusal := &transport.Refusal{Kind: refuse.Kind, Text: refuse.Text}
+		t.handler.Refused(peer.ID, refusal)
+		return nil, refusal
 	}
 	return nil, t.refuse(key, refusalOf(fmt.Errorf("%w: frame of kind %d answers a hello", wire.ErrMalformed, frame.Kind), peer.Address))
 }

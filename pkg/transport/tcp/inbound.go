@@ -11,6 +11,7 @@ import (
 
 	"github.com/coordd/coordd/pkg/raft"
 	"github.com/coordd/coordd/pkg/transport"
+	"github.com/coordd/coordd/pkg/transport/internal/queue"
 	"github.com/coordd/coordd/pkg/transport/wire"
 )
 
@@ -28,9 +29,12 @@ type inbound struct {
 	class  transport.Class
 	slot   uint64 // of the newest mark that the caller told
 	pong   []byte
+	// replies are whole frames for the caller; only a connection for messages has them.
+	replies *queue.Queue[[]byte]
+	ended   chan struct{} // closed when the connection is not read any more
 }
 
-// end closes the connection; its goroutine goes by itself.
+// end closes the connection; its goroutines go by themselves.
 func (in *inbound) end() { in.conn.Close() }
 
 // acceptAll takes connections until the listener is closed.
@@ -66,7 +70,7 @@ func (t *Transport) welcome(conn net.Conn, entry *pendingEntry) {
 	defer context.AfterFunc(t.hard, func() { conn.Close() })()
 	tune(conn, &t.cfg)
 	conn.SetDeadline(time.Now().Add(t.cfg.HandshakeTimeout))
-	in, version := t.admit(conn)
+	in, version := t.admit(conn, entry)
 	evicted := !t.pending.remove(entry)
 	if in == nil || evicted {
 		return
@@ -77,6 +81,11 @@ func (t *Transport) welcome(conn net.Conn, entry *pendingEntry) {
 	defer t.unregister(in)
 	if !in.accept(version) {
 		return
+	}
+	if in.class == transport.Messages {
+		in.replies, in.ended = newReplies(), make(chan struct{})
+		defer close(in.ended)
+		t.running.Go(in.answer)
 	}
 	if in.class == transport.Control {
 		// It lives, so it can be dialled now.
@@ -90,9 +99,13 @@ func (t *Transport) welcome(conn net.Conn, entry *pendingEntry) {
 }
 
 // admit reads the hello and judges it; nil: the caller is not taken.
-func (t *Transport) admit(conn net.Conn) (*inbound, uint16) {
+func (t *Transport) admit(conn net.Conn, entry *pendingEntry) (*inbound, uint16) {
 	// Unbuffered: until the caller is known it costs one small frame of memory.
 	frame, err := wire.NewReader(conn, wire.HandshakeLimit).Next()
+	if err == nil && frame.Kind == wire.KindAnnounce {
+		t.hear(conn, frame, entry)
+		return nil, 0
+	}
 	if err == nil && frame.Kind != wire.KindHello {
 		err = fmt.Errorf("%w: the first frame is of kind %d", wire.ErrMalformed, frame.Kind)
 	}
@@ -184,7 +197,11 @@ func (in *inbound) read() {
 	label := transport.Peer{ID: in.caller.Member, Name: in.caller.Name}.Label()
 	begin := time.Now()
 	patient := &patientConn{conn: in.conn, patience: t.cfg.IdleTimeout}
-	reader := wire.NewReader(bufio.NewReaderSize(patient, t.cfg.BlockSize), t.cfg.MaxFrameBytes)
+	limit := t.cfg.MaxFrameBytes
+	if in.class == transport.Messages {
+		limit = wire.BodyLimit
+	}
+	reader := wire.NewReader(bufio.NewReaderSize(patient, t.cfg.BlockSize), limit)
 	for {
 		frame, err := reader.Next()
 		if err == nil {
@@ -213,8 +230,12 @@ func (in *inbound) read() {
 
 // take handles one frame.
 func (in *inbound) take(frame wire.Frame) error {
-	switch frame.Kind {
-	case wire.KindMessage:
+	switch messages := in.class == transport.Messages; {
+	case messages && frame.Kind == wire.KindRequest:
+		return in.request(frame)
+	case messages && frame.Kind == wire.KindNotify:
+		return in.notify(frame)
+	case !messages && frame.Kind == wire.KindMessage:
 		m, err := frame.Message()
 		if err != nil {
 			return err
@@ -226,14 +247,12 @@ func (in *inbound) take(frame wire.Frame) error {
 		m.Incarnation = in.caller.Incarnation
 		in.t.handler.Receive(m)
 		return nil
-	case wire.KindPing:
+	case frame.Kind == wire.KindPing:
 		ping, err := wire.DecodePing(frame.Body)
 		if err != nil {
 			return err
 		}
-		in.pong = wire.AppendPong(in.pong[:0], ping.Stamp)
-		in.conn.SetWriteDeadline(time.Now().Add(in.t.cfg.RequestTimeout))
-		if _, err := in.conn.Write(in.pong); err != nil {
+		if err := in.answerPing(ping.Stamp); err != nil {
 			return fmt.Errorf("answer a ping: %w", err)
 		}
 		if ping.Slot > in.slot {
@@ -244,7 +263,19 @@ func (in *inbound) take(frame wire.Frame) error {
 		}
 		return nil
 	}
-	return fmt.Errorf("%w: frame of kind %d on a connection that stands", wire.ErrMalformed, frame.Kind)
+	return fmt.Errorf("%w: frame of kind %d on the connection of class %s", wire.ErrMalformed, frame.Kind, in.class)
+}
+
+// answerPing answers at once; where replies are sent too, in their order.
+func (in *inbound) answerPing(stamp uint64) error {
+	if in.replies != nil {
+		in.reply(wire.AppendPong(nil, stamp))
+		return nil
+	}
+	in.pong = wire.AppendPong(in.pong[:0], stamp)
+	in.conn.SetWriteDeadline(time.Now().Add(in.t.cfg.RequestTimeout))
+	_, err := in.conn.Write(in.pong)
+	return err
 }
 
 // remoteHost is the address of a caller without its port.

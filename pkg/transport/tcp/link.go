@@ -10,6 +10,7 @@ import (
 
 	"github.com/coordd/coordd/pkg/raft"
 	"github.com/coordd/coordd/pkg/transport"
+	"github.com/coordd/coordd/pkg/transport/internal/exchange"
 	"github.com/coordd/coordd/pkg/transport/internal/queue"
 )
 
@@ -22,15 +23,20 @@ const (
 // patience is how long a peer may stay away before that is worth a line in the log.
 const patience = time.Second
 
+// errIdle ends a connection for messages that has had none for long.
+var errIdle = errors.New("no messages")
+
 // errInterrupted ends a connection whose peer has moved or been replaced.
 var errInterrupted = errors.New("the configuration has changed")
 
-// link is the way of one class to one peer: a queue and, time and again, a connection.
+// link is the way of one class to one peer: a queue and, time and again, a connection. That of the class of messages
+// has an outbox in place of the queue, and connects only when something waits in it.
 type link struct {
-	route *route
-	class transport.Class
-	queue *queue.Queue[raft.Message]
-	poked chan struct{}
+	route  *route
+	class  transport.Class
+	queue  *queue.Queue[raft.Message]
+	outbox *exchange.Outbox
+	poked  chan struct{}
 
 	connected atomic.Bool
 	// told is set once Unreachable was called for the present failure.
@@ -44,21 +50,24 @@ type link struct {
 // newLink makes a link that is not connected.
 func newLink(r *route, class transport.Class) *link {
 	l := &link{route: r, class: class, poked: make(chan struct{}, 1)}
-	if class == transport.Bulk {
-		l.queue = queue.New[raft.Message](queue.DropNewest, 0, awayBytes)
-	} else {
+	switch class {
+	case transport.Control:
 		l.queue = queue.New[raft.Message](queue.DropOldest, awayControl, 0)
+	case transport.Bulk:
+		l.queue = queue.New[raft.Message](queue.DropNewest, 0, awayBytes)
+	case transport.Messages:
+		l.outbox = r.t.client.Open(r.peer.Load().ID)
 	}
 	return l
 }
 
 // open gives the queue the bounds of a connected peer.
 func (l *link) open() {
-	cfg := &l.route.t.cfg
-	if l.class == transport.Bulk {
-		l.queue.Limit(0, cfg.BulkQueueBytes)
-	} else {
+	switch cfg := &l.route.t.cfg; l.class {
+	case transport.Control:
 		l.queue.Limit(cfg.ControlQueue, 0)
+	case transport.Bulk:
+		l.queue.Limit(0, cfg.BulkQueueBytes)
 	}
 	l.told.Store(false)
 	l.connected.Store(true)
@@ -69,14 +78,17 @@ func (l *link) open() {
 }
 
 // close gives the queue the bounds of a peer that is away. Appends that wait are useless by now, since
-// some before them are lost.
+// some before them are lost; requests that were under way have to go again.
 func (l *link) close() {
 	l.connected.Store(false)
-	if l.class == transport.Bulk {
+	switch l.class {
+	case transport.Control:
+		l.route.lose(l.queue.Limit(awayControl, 0))
+	case transport.Bulk:
 		l.route.lose(l.queue.Clear())
 		l.queue.Limit(0, awayBytes)
-	} else {
-		l.route.lose(l.queue.Limit(awayControl, 0))
+	case transport.Messages:
+		l.outbox.Broken()
 	}
 }
 
@@ -90,9 +102,34 @@ func (l *link) push(m *raft.Message, size int) {
 	}
 }
 
-// unreachable tells the handler once for each failure.
+// wake receives when something has come to wait.
+func (l *link) wake() <-chan struct{} {
+	if l.outbox != nil {
+		return l.outbox.Wake()
+	}
+	return l.queue.Wake()
+}
+
+// waiting returns how much waits.
+func (l *link) waiting() int {
+	if l.outbox != nil {
+		return l.outbox.Len()
+	}
+	return l.queue.Len()
+}
+
+// drop gives up what waits and nobody will repeat.
+func (l *link) drop() {
+	if l.outbox != nil {
+		l.route.lose(l.outbox.DropNotices())
+	} else {
+		l.route.lose(l.queue.Clear())
+	}
+}
+
+// unreachable tells the handler once for each failure. It is about the core's messages alone.
 func (l *link) unreachable() {
-	if l.told.CompareAndSwap(false, true) {
+	if l.class != transport.Messages && l.told.CompareAndSwap(false, true) {
 		l.route.t.outcries.Add(l.route.peer.Load().ID)
 	}
 }
@@ -119,6 +156,9 @@ func (l *link) run(ctx context.Context) {
 	t := l.route.t
 	pause := t.cfg.BackoffMin
 	for ctx.Err() == nil && t.soft.Err() == nil {
+		if l.outbox != nil && !l.demanded(ctx) {
+			break
+		}
 		lived := l.attempt(ctx)
 		if lived >= t.cfg.BackoffMax {
 			pause = t.cfg.BackoffMin
@@ -129,7 +169,21 @@ func (l *link) run(ctx context.Context) {
 		}
 		pause = min(2*pause, t.cfg.BackoffMax)
 	}
-	l.route.lose(l.queue.Clear())
+	l.drop()
+}
+
+// demanded waits until there is something to send; it reports false when the link is to end first.
+func (l *link) demanded(ctx context.Context) bool {
+	for l.outbox.Len() == 0 {
+		select {
+		case <-l.outbox.Wake():
+		case <-ctx.Done():
+			return false
+		case <-l.route.t.soft.Done():
+			return false
+		}
+	}
+	return true
 }
 
 // pause waits between a half and the whole of d; it reports whether a poke ended it.
@@ -161,7 +215,9 @@ func (l *link) attempt(parent context.Context) (lived time.Duration) {
 	if err != nil {
 		if parent.Err() == nil && l.route.t.soft.Err() == nil {
 			l.down(peer, err, false)
-			if l.queue.Len() > 0 {
+			if l.outbox != nil {
+				l.drop() // notifications that come late are worse than none
+			} else if l.queue.Len() > 0 {
 				l.unreachable()
 			}
 		}
@@ -175,7 +231,7 @@ func (l *link) attempt(parent context.Context) (lived time.Duration) {
 		err = cause
 	}
 	l.close()
-	if parent.Err() == nil && l.route.t.soft.Err() == nil {
+	if parent.Err() == nil && l.route.t.soft.Err() == nil && !errors.Is(err, errIdle) {
 		l.down(peer, err, true)
 		l.unreachable()
 	}

@@ -110,8 +110,11 @@ func (r *route) stats() transport.PeerStats {
 		Name: peer.Name, Address: peer.Address,
 		Connected:     r.links[transport.Control].connected.Load(),
 		BulkConnected: r.links[transport.Bulk].connected.Load(),
-		RoundTrip:     time.Duration(r.roundTrip.Load()),
-		Dropped:       r.dropped.Load(),
+
+		MessagesConnected: r.links[transport.Messages].connected.Load(),
+
+		RoundTrip: time.Duration(r.roundTrip.Load()),
+		Dropped:   r.dropped.Load(),
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -32,6 +32,7 @@ type session struct {
 
 	buffer []byte
 	batch  []raft.Message
+	used   time.Time     // when a message was last sent or awaited; of the class of messages alone
 	stamp  atomic.Uint64 // of the last ping; 0: its pong has come
 }
 
@@ -45,6 +46,7 @@ func (s *session) run(ctx context.Context) error {
 		s.conn.Close()
 		<-heard
 	}()
+	s.used = time.Now()
 	ticker := time.NewTicker(t.cfg.PingInterval)
 	defer ticker.Stop()
 	if err := s.flush(true); err != nil {
@@ -53,16 +55,19 @@ func (s *session) run(ctx context.Context) error {
 	for {
 		ping := false
 		select {
-		case <-s.link.queue.Wake():
+		case <-s.link.wake():
 		case <-ticker.C:
 			ping = true
+			if s.idle() {
+				return errIdle
+			}
 		case err := <-heard:
 			heard <- err
 			return err
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-t.soft.Done():
-			for s.link.queue.Len() > 0 {
+			for s.link.waiting() > 0 {
 				if err := s.flush(false); err != nil {
 					return err
 				}
@@ -78,6 +83,9 @@ func (s *session) run(ctx context.Context) error {
 // flush writes everything that waits, with a ping in front if it is time for one.
 func (s *session) flush(ping bool) error {
 	l, limit := s.link, s.link.route.t.cfg.MaxFrameBytes
+	if l.outbox != nil {
+		return s.flushMessages(ping)
+	}
 	s.buffer = s.buffer[:0]
 	if ping {
 		s.buffer = s.appendPing(s.buffer)
@@ -137,38 +145,45 @@ func (s *session) appendPing(dst []byte) []byte {
 	return wire.AppendPing(dst, p)
 }
 
-// write gives the bytes to the kernel block by block, each with a deadline: a peer that takes little is
-// slow, one that takes nothing is dead.
+// write sends bytes to the peer.
 func (s *session) write(b []byte) error {
-	cfg := &s.link.route.t.cfg
+	return s.link.route.t.write(s.conn, b, s.link.route.peer.Load().Label())
+}
+
+// write gives the bytes to the kernel block by block, each with a deadline: a peer that takes little is
+// slow, one that takes nothing is dead. The label is under whom it is counted; empty: under nobody, since
+// strangers must not become labels.
+func (t *Transport) write(conn net.Conn, b []byte, label string) error {
+	cfg := &t.cfg
 	for total := len(b); len(b) > 0; {
 		block := b[:min(len(b), cfg.BlockSize)]
-		s.conn.SetWriteDeadline(time.Now().Add(cfg.RequestTimeout))
-		if _, err := s.conn.Write(block); err != nil {
+		conn.SetWriteDeadline(time.Now().Add(cfg.RequestTimeout))
+		if _, err := conn.Write(block); err != nil {
 			return fmt.Errorf("send: %w", err)
 		}
 		b = b[len(block):]
-		if len(b) == 0 {
-			cfg.Observer.PeerSent(s.link.route.peer.Load().Label(), transportLabel, total)
+		if len(b) == 0 && label != "" {
+			cfg.Observer.PeerSent(label, transportLabel, total)
 		}
 	}
 	return nil
 }
 
-// listen takes the answers to our pings; nothing else comes on a connection that we dialled.
+// listen takes the answers to our pings and requests; nothing else comes on a connection that we dialled.
 func (s *session) listen() error {
 	defer s.conn.Close()
 	t := s.link.route.t
 	patient := &patientConn{conn: s.conn, patience: t.cfg.IdleTimeout}
-	reader := wire.NewReader(bufio.NewReaderSize(patient, 1<<10), wire.HandshakeLimit)
+	limit := wire.HandshakeLimit
+	if s.link.outbox != nil {
+		limit = wire.BodyLimit
+	}
+	reader := wire.NewReader(bufio.NewReaderSize(patient, 1<<10), limit)
 	for {
 		frame, err := reader.Next()
-		if err == nil && frame.Kind != wire.KindPong {
-			err = fmt.Errorf("%w: frame of kind %d where only pongs belong", wire.ErrMalformed, frame.Kind)
-		}
-		var stamp uint64
 		if err == nil {
-			stamp, err = wire.DecodePong(frame.Body)
+			t.cfg.Observer.PeerReceived(s.link.route.peer.Load().Label(), transportLabel, frame.Bytes())
+			err = s.take(frame)
 		}
 		if err != nil {
 			if wire.Broken(err) {
@@ -176,11 +191,31 @@ func (s *session) listen() error {
 			}
 			return closedBy(err)
 		}
-		t.cfg.Observer.PeerReceived(s.link.route.peer.Load().Label(), transportLabel, frame.Bytes())
+	}
+}
+
+// take handles one frame that came back.
+func (s *session) take(frame wire.Frame) error {
+	t := s.link.route.t
+	switch {
+	case frame.Kind == wire.KindPong:
+		stamp, err := wire.DecodePong(frame.Body)
+		if err != nil {
+			return err
+		}
 		if s.stamp.CompareAndSwap(stamp, 0) && s.link.class == transport.Control {
 			s.link.route.measured(time.Since(t.started) - time.Duration(stamp))
 		}
+		return nil
+	case frame.Kind == wire.KindReply && s.link.outbox != nil:
+		reply, err := wire.DecodeReply(owned(frame))
+		if err != nil {
+			return err
+		}
+		s.link.outbox.Reply(reply)
+		return nil
 	}
+	return fmt.Errorf("%w: frame of kind %d comes back on the connection of class %s", wire.ErrMalformed, frame.Kind, s.link.class)
 }
 
 // closedBy says in words what the end of a stream is.

@@ -11,11 +11,12 @@ import (
 
 	"github.com/coordd/coordd/pkg/raft"
 	"github.com/coordd/coordd/pkg/transport"
+	"github.com/coordd/coordd/pkg/transport/internal/exchange"
 	"github.com/coordd/coordd/pkg/transport/internal/outcry"
 )
 
 // ErrClosed is returned by Start after Close.
-var ErrClosed = errors.New("tcp: transport closed")
+var ErrClosed = fmt.Errorf("tcp: %w", transport.ErrClosed)
 
 // Transport implements transport.Transport and transport.Statistics over TCP.
 type Transport struct {
@@ -38,7 +39,9 @@ type Transport struct {
 	listener net.Listener
 	peers    []transport.Peer // never changed in place
 	inbound  map[inboundKey]*inbound
+	server   *exchange.Server // nil before Start
 
+	client    *exchange.Client
 	pending   *pending
 	notices   *notices
 	outcries  *outcry.Outcries
@@ -56,7 +59,8 @@ func New(cfg Config) (*Transport, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Transport{cfg: cfg, started: time.Now(), inbound: map[inboundKey]*inbound{}, notices: newNotices(), outcries: outcry.New()}
+	t := &Transport{cfg: cfg, started: time.Now(), inbound: map[inboundKey]*inbound{},
+		client: exchange.NewClient(cfg.ResendInterval), notices: newNotices(), outcries: outcry.New()}
 	t.pending = newPending(4*cfg.Backlog, 2*cfg.Backlog, func() { cfg.Observer.PeerRejected(transport.RejectTimeout) })
 	t.hard, t.hardEnd = context.WithCancel(context.Background())
 	t.soft, t.softEnd = context.WithCancel(t.hard)
@@ -84,6 +88,7 @@ func (t *Transport) Start(h transport.Handler) error {
 		}
 	}
 	t.handler, t.self, t.listener = h, self, listener
+	t.server = exchange.NewServer(h, transport.NewJournal(t.cfg.JournalBytes, t.cfg.JournalExpiry), t.running.Go)
 	t.running.Go(func() { t.outcries.Run(t.hard, h.Unreachable) })
 	t.running.Go(func() { t.acceptAll(listener) })
 	t.reroute()
@@ -145,6 +150,7 @@ func (t *Transport) reroute() {
 	for id, r := range old {
 		if routes[id] == nil {
 			r.end()
+			t.client.Shut(id)
 		}
 	}
 }
@@ -170,7 +176,9 @@ func (t *Transport) list() []transport.Peer {
 func (t *Transport) Send(ms []raft.Message) {
 	routes := *t.routes.Load()
 	for i := range ms {
-		if r := routes[ms[i].To]; r != nil {
+		if r := routes[ms[i].To]; r != nil && ms[i].Type == raft.MsgSnapshot {
+			r.lose(1)
+		} else if r != nil {
 			r.send(&ms[i])
 		} else if t.soft.Err() == nil {
 			t.cfg.Observer.PeerSendFailed(ms[i].To.String(), transportLabel)
@@ -190,12 +198,17 @@ func (t *Transport) Stats() map[raft.MemberID]transport.PeerStats {
 
 // Close sends what waits for peers that are connected, as long as they take it without delay and the context
 // lasts, then ends all connections. When it returns nil no goroutine of the transport is left, and the handler is
-// not called any more. When the context ends first, connections are cut at once, and its cause is
+// not called any more. Requests under way end with transport.ErrClosed, and the context of handlers that run with them.
+// When the context ends first, connections are cut at once, and its cause is
 // returned if even then a call to the handler does not return.
 func (t *Transport) Close(ctx context.Context) error {
 	t.softEnd()
+	t.client.Close()
 	t.closeOnce.Do(func() {
 		t.mu.Lock()
+		if t.server != nil {
+			t.server.Stop()
+		}
 		listener := t.listener
 		if listener == nil {
 			listener = t.cfg.Listener

@@ -14,10 +14,10 @@ import (
 	"github.com/coordd/coordd/pkg/transport"
 )
 
-// allTypes returns every valid type of message.
+// allTypes returns every type of message that is sent.
 func allTypes() (types []raft.MessageType) {
 	for i := range 256 {
-		if t := raft.MessageType(i); t.Valid() {
+		if t := raft.MessageType(i); t.Valid() && t != raft.MsgSnapshot {
 			types = append(types, t)
 		}
 	}

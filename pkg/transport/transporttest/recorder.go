@@ -24,6 +24,8 @@ type Recorder struct {
 	unreachable map[raft.MemberID]int
 	onReceive   func(raft.Message) // called without the lock
 	calls       int
+
+	messengers
 }
 
 var _ transport.Handler = (*Recorder)(nil)

@@ -20,6 +20,11 @@ const (
 	KindMessage                 // a raft.Message
 	KindPing                    // answered by KindPong at once
 	KindPong
+	KindRequest   // answered by KindReply with the same ID
+	KindReply     // on the connection that the request came on
+	KindNotify    // not answered
+	KindAnnounce  // a stranger's first frame and, with KindAnnounced, its only one
+	KindAnnounced // answer to it; or KindRefuse
 	numKinds
 )
 

@@ -9,14 +9,27 @@ import (
 )
 
 // The protocol versions that this code speaks. Version 1 did not say whose incarnation a witnessed mark
-// was of, which the receiver must know; so it is not spoken any more.
+// was of, which the receiver must know; so it is not spoken any more. Version 3 brought the hash of the cluster's name
+// and the class of messages with its frames; between versions 2 and 3 there are none.
 const (
 	MinVersion uint16 = 2
-	MaxVersion uint16 = 2
+	MaxVersion uint16 = 3
 )
 
-// HandshakeLimit is the largest payload of a frame before both sides know each other.
-const HandshakeLimit = 4 << 10
+// messagesVersion is the first version with the class of messages, announcements, and names' hashes.
+const messagesVersion = 3
+
+// HandshakeLimit is the largest payload of a frame before both sides know each other. The largest of them is an
+// announcement.
+const HandshakeLimit = 12 << 10
+
+// MinVersionOf is the lowest version that can carry a class.
+func MinVersionOf(class transport.Class) uint16 {
+	if class == transport.Messages {
+		return messagesVersion
+	}
+	return MinVersion
+}
 
 // Bounds on the texts of a handshake, in bytes.
 const (
@@ -64,6 +77,9 @@ func AppendHello(dst []byte, h *Hello) []byte {
 	dst = appendIdentity(dst, &h.Self)
 	dst = appendText(dst, h.Address, maxAddressBytes)
 	dst = appendWitnessed(dst, &h.Witnessed)
+	if h.MaxVersion >= messagesVersion {
+		dst = append(dst, h.Self.NameHash[:]...)
+	}
 	return EndFrame(dst, start)
 }
 
@@ -83,7 +99,10 @@ func DecodeHello(b []byte) (Hello, error) {
 	h.Self = identity(&c)
 	h.Address = c.text(maxAddressBytes)
 	h.Witnessed = witnessed(&c)
-	if c.bad || h.Class >= transport.NumClasses {
+	if h.MaxVersion >= messagesVersion {
+		h.Self.NameHash = c.array16()
+	}
+	if c.bad || h.Class >= transport.NumClasses || h.MaxVersion < MinVersionOf(h.Class) {
 		return Hello{}, fmt.Errorf("%w: hello of %d bytes", ErrMalformed, len(b))
 	}
 	return h, nil
@@ -95,6 +114,9 @@ func AppendAccept(dst []byte, a *Accept) []byte {
 	dst = appendPreamble(BeginFrame(dst, KindAccept), a.Version, a.Version)
 	dst = appendIdentity(dst, &a.Self)
 	dst = appendWitnessed(dst, &a.Witnessed)
+	if a.Version >= messagesVersion {
+		dst = append(dst, a.Self.NameHash[:]...)
+	}
 	return EndFrame(dst, start)
 }
 
@@ -106,6 +128,9 @@ func DecodeAccept(b []byte) (Accept, error) {
 	a.Version = highest
 	a.Self = identity(&c)
 	a.Witnessed = witnessed(&c)
+	if a.Version >= messagesVersion {
+		a.Self.NameHash = c.array16()
+	}
 	if c.bad || lowest != highest {
 		return Accept{}, fmt.Errorf("%w: accept of %d bytes", ErrMalformed, len(b))
 	}

@@ -49,6 +49,7 @@ func witnessed(t *rapid.T) (w transport.Witnessed) {
 
 func identity(t *rapid.T) (id transport.Identity) {
 	id.Cluster, id.ClusterHash, id.Incarnation = array16().Draw(t, "cluster"), array16().Draw(t, "hash"), array16().Draw(t, "incarnation")
+	id.NameHash = array16().Draw(t, "name hash")
 	id.Member = raft.MemberID(number().Draw(t, "member"))
 	id.Name = word(255).Draw(t, "name")
 	id.MarkSlot, id.Mark = mark(t)
@@ -59,10 +60,14 @@ func identity(t *rapid.T) (id transport.Identity) {
 func TestHandshakeRoundTrip(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		h := wire.Hello{MinVersion: uint16(rapid.IntRange(0, int(wire.MaxVersion)).Draw(t, "min")), MaxVersion: uint16(rapid.IntRange(int(wire.MinVersion), 65535).Draw(t, "max")),
-			Class: transport.Class(rapid.IntRange(0, 1).Draw(t, "class")), Expected: raft.MemberID(number().Draw(t, "expected")),
+		highest := uint16(rapid.IntRange(int(wire.MinVersion), 65535).Draw(t, "max"))
+		h := wire.Hello{MinVersion: uint16(rapid.IntRange(0, min(int(highest), int(wire.MaxVersion))).Draw(t, "min")), MaxVersion: highest,
+			Class: transport.Class(rapid.IntRange(0, min(2, int(highest)-1)).Draw(t, "class")), Expected: raft.MemberID(number().Draw(t, "expected")),
 			Self: identity(t), Address: word(512).Draw(t, "address")}
 		h.Witnessed = witnessed(t)
+		if highest == 2 { // has no hash of the name, and no class of messages
+			h.Self.NameHash, h.Class = [16]byte{}, min(h.Class, transport.Bulk)
+		}
 		a := wire.Accept{Version: wire.MaxVersion, Self: identity(t)}
 		a.Witnessed = witnessed(t)
 		r := wire.Refuse{MinVersion: 1, MaxVersion: 3, Kind: transport.Rejection(word(32).Draw(t, "kind")), Text: word(1024).Draw(t, "text")}
@@ -96,12 +101,39 @@ func TestHandshakeRoundTrip(t *testing.T) {
 	})
 }
 
+// TestVersionTwo reads what a node of protocol version 2 says, which ends before the hash of the cluster's name.
+func TestVersionTwo(t *testing.T) {
+	t.Parallel()
+	id := transport.Identity{Cluster: raft.ClusterID{1}, Member: 2, Name: "n2"}
+	h := wire.Hello{MinVersion: 2, MaxVersion: 2, Class: transport.Bulk, Expected: 1, Self: id, Address: "host:1"}
+	b := body(t, wire.AppendHello(nil, &h), wire.KindHello)
+	if got, err := wire.DecodeHello(b); err != nil || got != h {
+		t.Errorf("hello %+v, %v", got, err)
+	}
+	ours := h
+	ours.MaxVersion, ours.Self.NameHash = 3, [16]byte{7}
+	if longer := body(t, wire.AppendHello(nil, &ours), wire.KindHello); len(longer) != len(b)+16 || !bytes.Equal(longer[12:len(b)], b[12:]) {
+		t.Errorf("the hello of version 3 is not that of version 2 with a hash behind it")
+	}
+	a := wire.Accept{Version: 2, Self: id}
+	if got, err := wire.DecodeAccept(body(t, wire.AppendAccept(nil, &a), wire.KindAccept)); err != nil || got != a {
+		t.Errorf("accept %+v, %v", got, err)
+	}
+	h.Class = transport.Messages
+	if _, err := wire.DecodeHello(body(t, wire.AppendHello(nil, &h), wire.KindHello)); !errors.Is(err, wire.ErrMalformed) {
+		t.Errorf("class of messages in version 2: %v", err)
+	}
+	if wire.MinVersionOf(transport.Control) != 2 || wire.MinVersionOf(transport.Messages) != 3 {
+		t.Error("the versions of the classes are others")
+	}
+}
+
 // TestVersions chooses between ranges.
 func TestVersions(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		lowest, highest, want uint16
-	}{{0, 0, 0}, {1, 1, 0}, {2, 2, 2}, {0, 2, 2}, {2, 9, 2}, {3, 9, 0}} {
+	}{{0, 0, 0}, {1, 1, 0}, {2, 2, 2}, {0, 2, 2}, {2, 9, 3}, {3, 9, 3}, {4, 9, 0}} {
 		got, err := wire.Choose(test.lowest, test.highest)
 		if got != test.want || (err == nil) != (test.want > 0) || (err != nil && !errors.Is(err, wire.ErrVersion)) {
 			t.Errorf("%d to %d: %d, %v", test.lowest, test.highest, got, err)

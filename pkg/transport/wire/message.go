@@ -24,7 +24,8 @@ const (
 const minEntryBytes = 6
 
 // AppendMessage appends a message's body to dst. Incarnation is not part of it. Of entries without data
-// it is not kept whether Data was nil or empty.
+// it is not kept whether Data was nil or empty. A raft.MsgSnapshot has no encoding: what it makes of one is refused by
+// every reader.
 func AppendMessage(dst []byte, m *raft.Message) []byte {
 	var flags byte
 	if m.Reject {
@@ -75,7 +76,7 @@ func decodeMessage(b []byte, owned bool) (raft.Message, error) {
 	}
 	m := raft.Message{Type: raft.MessageType(c.byte())}
 	flags := c.byte()
-	if !m.Type.Valid() || flags&^knownFlags != 0 {
+	if !m.Type.Valid() || m.Type == raft.MsgSnapshot || flags&^knownFlags != 0 {
 		return raft.Message{}, fmt.Errorf("%w: message of type %d with flags %#x", ErrMalformed, uint8(m.Type), flags)
 	}
 	m.Reject, m.Transfer, m.Blank = flags&flagReject != 0, flags&flagTransfer != 0, flags&flagBlank != 0
