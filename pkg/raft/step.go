@@ -211,6 +211,9 @@ func (c *Core) sameIncarnation(p *peer, in Incarnation) bool {
 	if !p.recorded.IsZero() {
 		return in == p.recorded
 	}
+	if f := p.member.Former; !f.IsZero() && in == f {
+		return false
+	}
 	if in.IsZero() || in == p.heard {
 		return true
 	}
