@@ -3,6 +3,7 @@ package node
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/coordd/coordd/pkg/raft"
@@ -11,8 +12,9 @@ import (
 
 // toWrite is one thing for the appender to do.
 type toWrite struct {
-	batch raft.AppendBatch
-	probe bool // write the hard state again, to see how long the disk takes
+	batch  raft.AppendBatch
+	probe  bool   // write the hard state again, to see how long the disk takes
+	commit uint64 // write the hard state with this commit index, so that the log may be cut up to there; 0: don't
 }
 
 // retryFull is how often a write that the log refused for want of room is tried again.
@@ -44,6 +46,9 @@ type appender struct {
 	hardState raft.HardState // of the last batch
 	last      uint64         // index of the log's last entry as of the last batch
 	probes    uint64
+
+	wrote     bell          // rings after each write
+	committed atomic.Uint64 // the commit index that the log knows
 }
 
 // run writes until the queue is closed and empty, or a write failed: then nothing is written any more
@@ -78,16 +83,23 @@ func (a *appender) write(items []toWrite) (count int, err error) {
 	var done written
 	for i := range items {
 		b := &items[i].batch
-		if count > 0 && joined.bytes+entriesBytes(b.Entries) > a.maxBytes {
-			break
+		if count > 0 && (joined.bytes+entriesBytes(b.Entries) > a.maxBytes || b.Snapshot != nil) {
+			break // what was written before a snapshot took the log's place is no part of that write
 		}
 		count++
-		if items[i].probe {
-			joined.probe(a.probe(), a.last)
+		switch {
+		case items[i].probe:
+			joined.hardState(a.probe(), a.last)
 			done.probed = true
 			continue
-		}
-		if b.MustWrite {
+		case items[i].commit > 0:
+			if commit := min(items[i].commit, a.last); commit > a.hardState.Commit {
+				a.hardState.Commit = commit
+				joined.hardState(a.hardState, a.last)
+			}
+			continue
+		case b.MustWrite:
+			b.HardState.Commit = max(b.HardState.Commit, a.hardState.Commit)
 			if err := joined.add(b); err != nil {
 				return count, err
 			}
@@ -101,6 +113,11 @@ func (a *appender) write(items []toWrite) (count int, err error) {
 		if err != nil {
 			return count, fmt.Errorf("appending to the log behind index %d: %w", joined.write.TruncateAfter, err)
 		}
+		raise(&a.committed, joined.write.HardState.Commit)
+		if base := joined.write.Base; base != nil {
+			raise(&a.committed, base.Last)
+		}
+		a.wrote.ring()
 		a.observer.Appended(took.Seconds(), len(joined.write.Entries), joined.bytes)
 	}
 	if len(messages) > 0 {

@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"github.com/coordd/coordd/pkg/raft"
@@ -9,10 +10,13 @@ import (
 
 // job is one thing for the applier to do; the parts that are set are done in the order of the fields.
 type job struct {
-	entries []raft.Entry
-	waiting []pending // in order of index, each for one of the entries
-	read    *readGroup
-	inspect func(applied uint64)
+	restore  *raft.SnapshotMeta // takes the place of the state
+	entries  []raft.Entry
+	waiting  []pending // in order of index, each for one of the entries
+	read     *readGroup
+	abandon  *readGroup // it is answered no more
+	inspect  func(applied uint64)
+	snapshot func(error) // take one now, and say what became of it
 }
 
 // readGroup is the reads that share one read index.
@@ -34,8 +38,10 @@ type applier struct {
 	fail     func(error)
 	halted   <-chan struct{} // closed: apply no more
 	observer Observer
+	taker    taker
 
-	applied  atomic.Uint64 // index of the last applied entry
+	at       position      // of the last applied entry
+	applied  atomic.Uint64 // its index
 	watching atomic.Bool   // the loop wants to hear of every advance
 	advanced func()        // tells the loop to look at applied
 	tellAt   int           // bytes applied since the loop was told, at which it is told again
@@ -67,9 +73,14 @@ func (a *applier) run() {
 }
 
 func (a *applier) do(j *job) {
+	if j.restore != nil {
+		a.restore(j.restore)
+		a.answerReads()
+	}
 	if len(j.entries) > 0 {
 		a.apply(j.entries, j.waiting)
 		a.answerReads()
+		a.takeIfDue()
 	}
 	if j.read != nil {
 		if j.read.index <= a.applied.Load() && !a.broken {
@@ -78,11 +89,20 @@ func (a *applier) do(j *job) {
 			a.reads = append(a.reads, j.read)
 		}
 	}
+	if j.abandon != nil {
+		if i := slices.Index(a.reads, j.abandon); i >= 0 {
+			a.reads = slices.Delete(a.reads, i, i+1)
+			a.open.Add(-int64(len(j.abandon.done)))
+		}
+	}
 	if j.inspect != nil {
 		a.inspect.Add(-1)
 		if !a.broken {
 			j.inspect(a.applied.Load())
 		}
+	}
+	if j.snapshot != nil {
+		a.take(j.snapshot)
 	}
 }
 
@@ -90,12 +110,16 @@ func (a *applier) do(j *job) {
 // the rest of the entries alone; the outcome of their proposals is then unknown to those who wait.
 func (a *applier) apply(entries []raft.Entry, waiting []pending) {
 	count, answered, bytes := 0, 0, 0
+	a.awaitBefore(&entries[len(entries)-1])
 	for i := range entries {
 		if a.broken || a.isHalted() {
 			break
 		}
 		e := &entries[i]
 		value, err := a.machine.Apply(*e)
+		if err == nil {
+			err = a.at.follow(e)
+		}
 		if err != nil {
 			a.broken = true
 			a.fail(fmt.Errorf("applying entry %d of term %d: %w", e.Index, e.Term, err))
@@ -120,6 +144,7 @@ func (a *applier) apply(entries []raft.Entry, waiting []pending) {
 		a.observer.Proposals(OutcomeLost, len(waiting))
 	}
 	if count > 0 {
+		a.taker.note(a.at.index, bytes)
 		a.observer.Applied(a.applied.Load(), count)
 	}
 	a.untold += bytes

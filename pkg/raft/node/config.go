@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -12,35 +13,6 @@ import (
 	"github.com/coordd/coordd/pkg/transport"
 )
 
-// StateMachine is what the cluster replicates.
-type StateMachine interface {
-	// Apply executes one committed entry, of any kind (no-ops and configurations too), on the applier
-	// goroutine and in log order. The result goes to the proposal that the entry came from, where that is
-	// still waiting here. An error stops the node with that cause.
-	Apply(e raft.Entry) (result any, err error)
-}
-
-// Limits are the bounds of a node's queues; a zero field takes its default.
-type Limits struct {
-	Proposals     int // proposals that the loop has not taken yet (65,536)
-	ProposalBytes int // their bytes (16 MiB)
-	Reads         int // reads that are not answered yet (65,536)
-	Inspects      int // functions of Inspect that have not run yet (4,096)
-
-	Messages     int // received messages that the loop has not taken yet, control and bulk each (4,096)
-	MessageBytes int // bytes of entries in the bulk ones (16 MiB)
-
-	AppendBytes int // bytes of entries at which the appender stops joining batches into one write (1 MiB)
-	TailBytes   int // bytes of the log's end that are loaded at start (4 MiB)
-
-	// The core's own bounds; see raft.Config.
-	MaxInflightBytes    int
-	MaxMessageBytes     int
-	MaxUncommittedBytes int
-	MaxApplyBytes       int
-	MaxTailBytes        int
-}
-
 // Config says what a node is and what it runs on. ID, Log and StateMachine are required.
 type Config struct {
 	ID   raft.MemberID
@@ -48,8 +20,18 @@ type Config struct {
 	// Members are the static members of a first start; a log with a configuration of its own ignores them.
 	Members []raft.Member
 	Standby bool
+	// Join are addresses at which members of a running cluster may be found: a node with an empty log and no static
+	// members announces itself there until the cluster has taken it in. A log that is not empty ignores it.
+	Join []string
+	// Address is where the other members reach this one, Version the newest version of commands that it understands,
+	// Metadata whatever it says of itself. What the cluster's configuration records of this member is changed where
+	// it says otherwise; an empty address, version 0 and nil metadata say nothing.
+	Address  string
+	Version  uint32
+	Metadata map[string]string
 
 	Log          storage.Log
+	Snapshots    storage.Snapshots   // nil: in memory; a log on a disk needs them on a disk, else none are taken
 	Transport    transport.Transport // nil: a member without peers
 	StateMachine StateMachine
 
@@ -58,11 +40,32 @@ type Config struct {
 	HeartbeatThreshold float64       // heartbeat period = min × threshold; default 0.5
 	CheckQuorum        bool          // a leader without its majority for one election timeout steps down
 	DriftBound         float64       // of the rates of any two clocks; default 1.1
+	WarmupRounds       int           // of catching up that a new member is given before it stays a learner; default 10
 
-	// ClusterHash is a hash of the cluster's name and sorted static members, for the handshake.
+	// ClusterHash is a hash of the cluster's name and sorted static members, NameHash one of its name alone
+	// (transport.NameHash), for the handshake.
 	ClusterHash [16]byte
-	// NameHash is transport.NameHash of the cluster's name, for the handshake; zero: not told.
-	NameHash [16]byte
+	NameHash    [16]byte
+
+	Compaction       CompactionMode
+	CompactionPolicy CompactionPolicy // nil: LogSize with its defaults
+
+	// FailureDetector makes a detector for each other member on a leader, which then removes members that it finds
+	// to have failed; nil: nobody is removed. See package failure.
+	FailureDetector FailureDetectorFactory
+
+	// OnStart is called before the node hears or says anything: a subscription to Events made in it sees every event.
+	// It may change the metadata of this member. OnStop is called when the node has ended all it did, before
+	// subscriptions are closed.
+	OnStart func(n *Node, metadata map[string]string)
+	OnStop  func(n *Node)
+	// OnVersion is told of the version of commands that may be proposed, at each change, on the node's loop: it must
+	// not block.
+	OnVersion func(version uint32)
+	// OnRequest answers what another member sent with Request; nil: such requests are refused. OnNotify takes what it
+	// sent with Notify. They are called on goroutines of their own and may block, until their context or the node ends.
+	OnRequest func(ctx context.Context, from raft.MemberID, body []byte) ([]byte, error)
+	OnNotify  func(from raft.MemberID, body []byte)
 
 	Logger   hclog.Logger // nil: none
 	Observer Observer     // nil: none
@@ -71,12 +74,6 @@ type Config struct {
 	// 4 × ElectionTimeoutMax.
 	AppendStallLimit time.Duration
 	Limits           Limits
-}
-
-func orDefault[T int | float64 | time.Duration](v *T, def T) {
-	if *v == 0 {
-		*v = def
-	}
 }
 
 // withDefaults fills what is zero and refuses what cannot work.
@@ -94,7 +91,14 @@ func (c Config) withDefaults() (Config, error) {
 	orDefault(&c.HeartbeatThreshold, 0.5)
 	orDefault(&c.DriftBound, 1.1)
 	orDefault(&c.AppendStallLimit, 4*c.ElectionTimeoutMax)
+	orDefault(&c.WarmupRounds, raft.DefaultWarmupRounds)
 	switch {
+	case len(c.Members) > 0 && len(c.Join) > 0:
+		return c, errors.New("node: static members and addresses to join exclude each other")
+	case c.WarmupRounds < 0:
+		return c, fmt.Errorf("node: %d warm-up rounds", c.WarmupRounds)
+	case c.Compaction > CompactionSequential:
+		return c, fmt.Errorf("node: %v is no mode of compaction", c.Compaction)
 	case c.ElectionTimeoutMin < 0 || c.ElectionTimeoutMax < c.ElectionTimeoutMin:
 		return c, fmt.Errorf("node: election timeouts %v to %v are no window", c.ElectionTimeoutMin, c.ElectionTimeoutMax)
 	case c.HeartbeatThreshold < 0 || c.HeartbeatThreshold >= 1:
@@ -110,19 +114,9 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Observer == nil {
 		c.Observer = NoObserver{}
 	}
-	l := &c.Limits
-	orDefault(&l.Proposals, 65536)
-	orDefault(&l.ProposalBytes, 16<<20)
-	orDefault(&l.Reads, 65536)
-	orDefault(&l.Inspects, 4096)
-	orDefault(&l.Messages, 4096)
-	orDefault(&l.MessageBytes, 16<<20)
-	orDefault(&l.AppendBytes, 1<<20)
-	orDefault(&l.TailBytes, 4<<20)
-	orDefault(&l.MaxInflightBytes, 1<<20)
-	orDefault(&l.MaxMessageBytes, 256<<10)
-	orDefault(&l.MaxUncommittedBytes, 16<<20)
-	orDefault(&l.MaxApplyBytes, 16<<20)
-	orDefault(&l.MaxTailBytes, raft.DefaultMaxTailBytes)
+	if c.CompactionPolicy == nil {
+		c.CompactionPolicy = LogSize{Bytes: 64 << 20, Entries: 500_000}
+	}
+	c.Limits.withDefaults()
 	return c, nil
 }

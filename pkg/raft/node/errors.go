@@ -15,6 +15,13 @@ var (
 	ErrTransferFailed = errors.New("node: leadership was not taken over")
 	// ErrDiskStalled is the cause of a step-down because an append was under way for too long.
 	ErrDiskStalled = errors.New("node: the disk has stalled")
+	// ErrNoSnapshots says that the state machine has no snapshots, or that there is nowhere to keep them.
+	ErrNoSnapshots = errors.New("node: no snapshots are taken here")
+	// ErrNotCaughtUp says that a new member stayed a learner, because it did not come near the end of the log in all
+	// the rounds that it was given. It can be promoted later.
+	ErrNotCaughtUp = errors.New("node: the member did not catch up and stays a learner")
+	// ErrRemoved says that this member was removed: it comes back with an empty directory alone, as a new member.
+	ErrRemoved = errors.New("node: this member was removed from the cluster")
 )
 
 // NotLeaderError says that this member does not lead and that what was asked is certainly not done. It

@@ -45,13 +45,13 @@ type answer struct {
 	err  error
 }
 
-func newLoop(n *Node) (*loop, error) {
-	core, err := newCore(n)
+func newLoop(n *Node, from *restored) (*loop, error) {
+	core, err := newCore(n, from)
 	if err != nil {
 		return nil, err
 	}
 	l := &loop{n: n, core: core, groups: make(map[uint64]*readGroup), counts: make(map[Outcome]int),
-		timer: time.NewTimer(0)}
+		timer: time.NewTimer(0), applied: from.at.index}
 	l.disk.limit = n.cfg.AppendStallLimit
 	l.config, l.configIndex = core.Config()
 	l.soft.ConfigIndex = l.configIndex
@@ -221,6 +221,9 @@ func (l *loop) carryOut(now time.Duration) {
 	if out.Append != nil {
 		l.disk.handOut(out.Append, now)
 		l.n.append.queue.push(toWrite{batch: *out.Append})
+	}
+	if out.Restore != nil {
+		l.n.apply.queue.push(job{restore: out.Restore})
 	}
 	if len(out.Apply) > 0 {
 		l.n.apply.queue.push(job{entries: out.Apply, waiting: l.matchPending(out.Apply)})

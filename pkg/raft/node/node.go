@@ -2,10 +2,8 @@ package node
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	mathrand "math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,6 +29,7 @@ type Node struct {
 	append  *appender
 	apply   *applier
 	fetch   *fetcher
+	snaps   *snapshotter // nil: the state machine has no snapshots, or there is nowhere to keep them
 	events  eventHub
 	witness witness
 	waiters sync.Pool // of *waiter
@@ -39,7 +38,8 @@ type Node struct {
 	status        atomic.Pointer[Status]
 	commit        atomic.Uint64
 	last          atomic.Uint64
-	leaderContact atomic.Int64 // monotonic nanoseconds of the leader's last message
+	base          atomic.Uint64 // the log begins behind it
+	leaderContact atomic.Int64  // monotonic nanoseconds of the leader's last message
 	leadership    *lifetime
 	consensus     *lifetime
 
@@ -79,16 +79,16 @@ func Start(cfg Config) (*Node, error) {
 		waiters: sync.Pool{New: newWaiter},
 		ready:   make(chan struct{}), halted: make(chan struct{}), done: make(chan struct{}),
 		leadership: newLifetime(raft.ErrNotLeader), consensus: newLifetime(raft.ErrNotLeader)}
-	l, err := newLoop(n)
+	n.base.Store(n.found.Base.Last)
+	from, err := restoreState(&n.cfg, &n.found)
 	if err != nil {
 		return nil, err
 	}
-	n.append = &appender{log: cfg.Log, queue: newQueue[toWrite](), maxBytes: cfg.Limits.AppendBytes,
-		send: n.send, report: n.written, fail: n.halt, observer: cfg.Observer, now: n.clock.now,
-		hardState: n.found.HardState, last: n.found.Last}
-	n.apply = &applier{machine: cfg.StateMachine, queue: newQueue[job](), fail: n.halt, halted: n.halted,
-		observer: cfg.Observer, advanced: func() { wake(n.in.ready) }, tellAt: cfg.Limits.MaxApplyBytes / 4}
-	n.fetch = &fetcher{log: cfg.Log, queue: newQueue[raft.FetchRequest](), report: n.fetched, fail: n.halt, logger: cfg.Logger}
+	l, err := newLoop(n, &from)
+	if err != nil {
+		return nil, err
+	}
+	n.furnish(&from)
 	n.loop = l
 	l.publish(n.clock.now())
 	if t := cfg.Transport; t != nil {
@@ -103,32 +103,25 @@ func Start(cfg Config) (*Node, error) {
 	return n, nil
 }
 
-// newCore makes the core from what was found in the log.
-func newCore(n *Node) (*raft.Core, error) {
-	cfg, lim := &n.cfg, &n.cfg.Limits
-	tail, err := loadTail(cfg.Log, n.found.First, n.found.Last, lim.TailBytes)
-	if err != nil {
-		return nil, err
+// furnish makes what works behind the loop.
+func (n *Node) furnish(from *restored) {
+	cfg := &n.cfg
+	n.append = &appender{log: cfg.Log, queue: newQueue[toWrite](), maxBytes: cfg.Limits.AppendBytes,
+		send: n.send, report: n.written, fail: n.halt, observer: cfg.Observer, now: n.clock.now,
+		hardState: n.found.HardState, last: n.found.Last}
+	n.append.committed.Store(n.found.HardState.Commit)
+	n.apply = &applier{machine: cfg.StateMachine, queue: newQueue[job](), fail: n.halt, halted: n.halted, at: from.at,
+		observer: cfg.Observer, advanced: func() { wake(n.in.ready) }, tellAt: cfg.Limits.MaxApplyBytes / 4,
+		taker: taker{mode: cfg.Compaction, settled: n.settled, now: n.clock.now,
+			base: func(index uint64) { raise(&n.base, index) },
+			open: func(m *raft.SnapshotMeta) (storage.SnapshotReader, error) { return cfg.Snapshots.Open(m.Index, m.Term) }}}
+	n.apply.applied.Store(from.at.index)
+	_, n.apply.taker.lagging = cfg.StateMachine.(Durable)
+	if _, ok := cfg.StateMachine.(Snapshotter); ok && cfg.Snapshots != nil {
+		n.snaps = newSnapshotter(n, from.snapshot, from.at.index)
+		n.apply.taker.snaps, n.apply.taker.policy = n.snaps, cfg.CompactionPolicy
 	}
-	var cluster raft.ClusterID
-	if _, err := rand.Read(cluster[:]); err != nil {
-		return nil, fmt.Errorf("drawing a cluster ID: %w", err)
-	}
-	core, err := raft.New(raft.Config{
-		ID: cfg.ID, Members: cfg.Members, Standby: cfg.Standby,
-		ElectionTimeoutMin: cfg.ElectionTimeoutMin, ElectionTimeoutMax: cfg.ElectionTimeoutMax,
-		HeartbeatThreshold: cfg.HeartbeatThreshold, CheckQuorum: cfg.CheckQuorum, DriftBound: cfg.DriftBound,
-		MaxInflightBytes: lim.MaxInflightBytes, MaxMessageBytes: lim.MaxMessageBytes,
-		MaxUncommittedBytes: lim.MaxUncommittedBytes, MaxApplyBytes: lim.MaxApplyBytes, MaxTailBytes: lim.MaxTailBytes,
-		Rand: mathrand.Uint64N, NewClusterID: cluster, Incarnation: n.found.Incarnation,
-	}, raft.Restored{
-		HardState: n.found.HardState, First: n.found.First, Last: n.found.Last, LastTerm: n.found.LastTerm,
-		Runs: n.found.Runs, Tail: tail, Config: n.found.Config, ConfigPrev: n.found.ConfigPrev, Recovering: n.found.Recovering,
-	}, n.clock.now())
-	if err != nil {
-		return nil, fmt.Errorf("restoring the core: %w", err)
-	}
-	return core, nil
+	n.fetch = &fetcher{log: cfg.Log, queue: newQueue[raft.FetchRequest](), report: n.fetched, fail: n.halt, logger: cfg.Logger}
 }
 
 // waiter turns a callback into a wait; it is used again.

@@ -13,6 +13,7 @@ import (
 
 // watcher counts what an Observer is told.
 type watcher struct {
+	NoObserver
 	mu                                          sync.Mutex
 	roles, appends, contacts, rounds, unreached int
 	entries, bytes, applied                     int

@@ -37,6 +37,18 @@ type Observer interface {
 	// DiskStalled is told when an append passed the bound of its age (true), and when a probe write
 	// succeeded after that (false).
 	DiskStalled(stalled bool)
+	// SnapshotSaved is told of each snapshot of this member's own: how long it took from the view to the durable
+	// file, in seconds, and the file's bytes.
+	SnapshotSaved(seconds float64, bytes int64)
+	// SnapshotInstalled is told when a leader's snapshot took the place of the state: how long that took once its
+	// file was there, in seconds, and the file's bytes.
+	SnapshotInstalled(seconds float64, bytes int64)
+	// SnapshotSent is told of bytes of a snapshot that a peer took.
+	SnapshotSent(peer raft.MemberID, bytes int)
+	// Compacted is told that the log begins behind an index now, and how many entries went.
+	Compacted(index uint64, entries int)
+	// MemberRemoved is told that the failure detector had this leader remove a member.
+	MemberRemoved(id raft.MemberID)
 }
 
 // NoObserver is an Observer that does nothing; embed it to implement only some of the methods.
@@ -70,3 +82,18 @@ func (NoObserver) Dropped(int) {}
 
 // DiskStalled does nothing.
 func (NoObserver) DiskStalled(bool) {}
+
+// SnapshotSaved does nothing.
+func (NoObserver) SnapshotSaved(float64, int64) {}
+
+// SnapshotInstalled does nothing.
+func (NoObserver) SnapshotInstalled(float64, int64) {}
+
+// SnapshotSent does nothing.
+func (NoObserver) SnapshotSent(raft.MemberID, int) {}
+
+// Compacted does nothing.
+func (NoObserver) Compacted(uint64, int) {}
+
+// MemberRemoved does nothing.
+func (NoObserver) MemberRemoved(raft.MemberID) {}

@@ -37,6 +37,9 @@ func (l *loop) publishState(out *raft.Output, now time.Duration) {
 	if l.soft.ConfigIndex != old.ConfigIndex {
 		l.reconfigure()
 	}
+	if l.soft.Contacts != old.Contacts || l.soft.ConfigIndex != old.ConfigIndex {
+		l.setPeers()
+	}
 	l.n.commit.Store(l.soft.Commit)
 	l.n.last.Store(l.soft.Last)
 	old.Commit, old.Last = l.soft.Commit, l.soft.Last // they change with every turn and are published alone
@@ -90,7 +93,6 @@ func (l *loop) tellChanges(old raft.SoftState) {
 func (l *loop) reconfigure() {
 	old := l.config
 	l.config, l.configIndex = l.core.Config()
-	l.setPeers()
 	for _, m := range l.config.Members {
 		if _, was := memberOf(old.Members, m.ID); !was {
 			l.n.events.publish(EventMemberAdded, func(e *Event) { e.Member = m })
@@ -103,17 +105,11 @@ func (l *loop) reconfigure() {
 	}
 }
 
-// setPeers tells the transport whom to reach: the members of the configuration in effect, or the static ones
-// before there is any.
+// setPeers tells the transport whom to reach: the members that the core may have to talk to.
 func (l *loop) setPeers() {
-	if l.n.cfg.Transport == nil {
-		return
+	if l.n.cfg.Transport != nil {
+		l.n.cfg.Transport.SetPeers(peersOf(l.core.Contacts(), l.n.cfg.ID))
 	}
-	members := l.config.Members
-	if len(members) == 0 {
-		members = l.n.cfg.Members
-	}
-	l.n.cfg.Transport.SetPeers(peersOf(members, l.n.cfg.ID))
 }
 
 func memberOf(members []raft.Member, id raft.MemberID) (raft.Member, bool) {

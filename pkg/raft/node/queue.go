@@ -1,6 +1,9 @@
 package node
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // queue joins two goroutines: many push, one takes everything at once. The taker sleeps on ready.
 type queue[T any] struct {
@@ -48,4 +51,39 @@ func (q *queue[T]) close() {
 	q.closed = true
 	q.mu.Unlock()
 	wake(q.ready)
+}
+
+// bell wakes all who wait for something that they look at themselves: take the channel, look, then wait for it.
+type bell struct {
+	mu sync.Mutex
+	c  chan struct{} // nil: nobody waits
+}
+
+// wait returns a channel that the next ring closes.
+func (b *bell) wait() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.c == nil {
+		b.c = make(chan struct{})
+	}
+	return b.c
+}
+
+func (b *bell) ring() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.c != nil {
+		close(b.c)
+		b.c = nil
+	}
+}
+
+// raise stores a value if it is larger than what is there.
+func raise(v *atomic.Uint64, to uint64) {
+	for {
+		old := v.Load()
+		if old >= to || v.CompareAndSwap(old, to) {
+			return
+		}
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/coordd/coordd/pkg/raft"
+	"github.com/coordd/coordd/pkg/raft/storage"
 )
 
 // statusPeriod bounds how old the slow parts of a Status are: the peers' progress and the configurations.
@@ -27,14 +28,18 @@ type Status struct {
 	Commit  uint64
 	Applied uint64
 	Durable uint64 // last index that is durable here
-	First   uint64
+	First   uint64 // the log begins here; what is before is in the snapshot
 	Last    uint64
+	// LogBytes is the size of the log's entries as raft.Entry.Size counts it, where the log knows it.
+	LogBytes int64
+	Snapshot *raft.SnapshotMeta // the newest one here; nil: none
 
 	Leading    bool // LeadershipContext is live
 	Ready      bool // Ready is closed
 	Recovering bool // this log lacks something that it once acknowledged
 	Blank      bool // empty, and may neither vote nor stand yet
 	Stalled    bool // the disk has stalled: this member does not stand
+	Removed    bool // the cluster has removed this member
 	Lease      bool
 	// Transferee is who leadership is being handed to; 0: nobody.
 	Transferee raft.MemberID
@@ -55,11 +60,21 @@ type PeerStatus struct {
 	Name          string
 	Match         uint64 // last index known to be durable there
 	Next          uint64 // next index to be sent
-	State         string // probe or replicate
+	State         string // probe, replicate or snapshot
 	InflightBytes int
 	// LastContact is the time since its last answer in this term; negative: none yet.
 	LastContact time.Duration
 	Counted     bool // its acknowledgements count in the quorum
+	Leaving     bool // removed, and told so for a while
+	// Role is what it is by the configuration in effect: follower, standby or learner.
+	Role raft.Role
+	// WarmupRound is the round of catching up that a learner is in which is to be promoted, from 1 on; 0: none.
+	WarmupRound int
+	// SnapshotIndex is that of the snapshot on its way to it, SnapshotSent how many of its SnapshotSize bytes it has.
+	SnapshotIndex              uint64
+	SnapshotSent, SnapshotSize int64
+	// Phi is what the failure detector suspects; 0 without one.
+	Phi float64
 }
 
 // refreshStatus publishes the slow parts. Nothing in what it stores is changed afterwards.
@@ -69,7 +84,7 @@ func (l *loop) refreshStatus(now time.Duration) {
 	s := &Status{
 		ID: n.cfg.ID, Name: n.cfg.Name, Incarnation: n.found.Incarnation,
 		Role: l.soft.Role, Term: l.soft.Term, Leader: l.soft.Leader,
-		Durable: core.Durable, First: n.found.First,
+		Durable: core.Durable, Removed: core.Removed,
 		Recovering: l.soft.Recovering, Blank: l.soft.Blank, Stalled: l.disk.stalled, Transferee: core.Transferee,
 		Active: core.Active, ActiveIndex: core.ActiveIndex, Proposed: core.Proposed, ProposedIndex: core.ProposedIndex,
 		Core: l.core.Stats,
@@ -80,9 +95,21 @@ func (l *loop) refreshStatus(now time.Duration) {
 	for _, p := range core.Peers {
 		m, _ := memberOf(l.config.Members, p.ID)
 		s.Peers = append(s.Peers, PeerStatus{ID: p.ID, Name: m.Name, Match: p.Match, Next: p.Next, State: p.State,
-			InflightBytes: p.InflightBytes, LastContact: p.LastContact, Counted: p.Counted})
+			InflightBytes: p.InflightBytes, LastContact: p.LastContact, Counted: p.Counted, Leaving: p.Leaving,
+			Role: roleOf(&m), WarmupRound: p.WarmupRound, SnapshotIndex: p.SnapshotIndex})
 	}
 	n.status.Store(s)
+}
+
+// roleOf is what a member is by the configuration, whatever it does at the moment.
+func roleOf(m *raft.Member) raft.Role {
+	switch {
+	case m.Learner:
+		return raft.Learner
+	case m.Standby:
+		return raft.Standby
+	}
+	return raft.Follower
 }
 
 // Status returns what the node knows of itself, from any goroutine and without a lock. After the node has
@@ -91,6 +118,15 @@ func (n *Node) Status() Status {
 	s := *n.status.Load()
 	now := n.clock.now()
 	s.ClusterID = n.clusterID()
+	if n.snaps != nil {
+		if info := n.snaps.newest.Load(); info != nil {
+			s.Snapshot = &info.Meta
+		}
+	}
+	if sizer, ok := n.cfg.Log.(storage.Sizer); ok {
+		s.LogBytes = sizer.Bytes()
+	}
+	s.First = n.base.Load() + 1
 	s.Applied, s.Commit, s.Last = n.apply.applied.Load(), n.commit.Load(), n.last.Load()
 	if s.Leader != 0 && s.Leader != s.ID {
 		s.LeaderContact = max(now-time.Duration(n.leaderContact.Load()), 0)

@@ -19,11 +19,20 @@ func (n *Node) run(l *loop) {
 	behind.Go(n.append.run)
 	behind.Go(n.apply.run)
 	behind.Go(n.fetch.run)
+	if n.snaps != nil {
+		behind.Go(n.snaps.run)
+	}
 	l.run()
 	n.append.queue.close()
 	n.apply.queue.close()
 	n.fetch.queue.close()
+	if n.snaps != nil {
+		n.snaps.queue.close()
+	}
 	behind.Wait()
+	if n.cfg.OnStop != nil {
+		n.cfg.OnStop(n)
+	}
 	n.events.close()
 	if t := n.cfg.Transport; t != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)

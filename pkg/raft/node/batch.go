@@ -17,12 +17,22 @@ type joinedBatch struct {
 	owned bool // write.Entries is this batch's own memory, not the core's
 }
 
-// add joins b behind what is there. A gap is an error: it would break the log.
+// add joins b behind what is there. A gap is an error: it would break the log. A snapshot in the place of the log
+// comes first in its batch.
 func (j *joinedBatch) add(b *raft.AppendBatch) error {
 	w := &j.write
-	if !j.any || b.TruncateAfter < w.TruncateAfter {
+	switch {
+	case b.Snapshot != nil && j.any:
+		return fmt.Errorf("batch %d puts a snapshot behind what is written with it: %w", b.Seq, errGap)
+	case w.Base != nil && b.TruncateAfter < w.TruncateAfter:
+		return fmt.Errorf("batch %d begins behind index %d, before the snapshot at %d: %w", b.Seq, b.TruncateAfter, w.TruncateAfter, errGap)
+	case !j.any || b.TruncateAfter < w.TruncateAfter:
 		*j = joinedBatch{any: true, bytes: entriesBytes(b.Entries)}
 		j.write = storage.Batch{HardState: b.HardState, TruncateAfter: b.TruncateAfter, Entries: b.Entries}
+		if m := b.Snapshot; m != nil {
+			base := m.Mark()
+			j.write.Base, j.write.ClusterID = &base, m.Config.ClusterID
+		}
 		return nil
 	}
 	keep := b.TruncateAfter - w.TruncateAfter
@@ -48,11 +58,12 @@ func (j *joinedBatch) add(b *raft.AppendBatch) error {
 	return nil
 }
 
-// probe makes sure that something is written, even if it changes nothing.
-func (j *joinedBatch) probe(hs raft.HardState, last uint64) {
+// hardState makes sure that something is written, even if it is this hard state alone.
+func (j *joinedBatch) hardState(hs raft.HardState, last uint64) {
 	if !j.any {
 		j.write, j.any = storage.Batch{HardState: hs, TruncateAfter: last}, true
 	}
+	j.write.HardState.Commit = max(j.write.HardState.Commit, hs.Commit)
 }
 
 func entriesBytes(es []raft.Entry) (n int) {

@@ -1,0 +1,430 @@
+package node
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/coordd/coordd/pkg/raft"
+	"github.com/coordd/coordd/pkg/raft/storage"
+)
+
+// keeper is a lone node with a vault, on a log and a shelf that outlive it.
+type keeper struct {
+	*Node
+	log   *storage.Memory
+	shelf *shelf
+	vault *vault
+}
+
+func keep(t *testing.T, change func(*Config)) *keeper {
+	k := &keeper{log: storage.NewMemory(), shelf: &shelf{}}
+	k.again(t, change)
+	return k
+}
+
+// again starts a node on the log and the shelf.
+func (k *keeper) again(t *testing.T, change func(*Config)) {
+	t.Helper()
+	if err := k.try(change); err != nil {
+		t.Fatal(err)
+	}
+	<-k.Ready()
+}
+
+func (k *keeper) try(change func(*Config)) (err error) {
+	k.vault = &vault{}
+	cfg := Config{ID: 1, Name: "n1", Members: []raft.Member{{ID: 1, Name: "n1"}}, Log: k.log, Snapshots: k.shelf, StateMachine: k.vault}
+	if change != nil {
+		change(&cfg)
+	}
+	k.Node, err = Start(cfg)
+	return err
+}
+
+func (k *keeper) kill() {
+	k.halt(ErrStopped)
+	<-k.Done()
+	k.log = k.log.Reopen()
+}
+
+func (k *keeper) put(t *testing.T, from, to int) {
+	t.Helper()
+	for i := from; i < to; i++ {
+		if _, err := k.Propose(t.Context(), fmt.Appendf(nil, "c%d", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func counted(n int) (out []string) {
+	for i := range n {
+		out = append(out, fmt.Sprintf("c%d", i))
+	}
+	return out
+}
+
+func short(cfg *Config) { cfg.Limits.TrailingEntries = 10 }
+
+func TestCompactCutsTheLogAndARestartGoesOnFromTheSnapshot(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []CompactionMode{CompactionBackground, CompactionForeground, CompactionSequential} {
+		t.Run(mode.String(), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				change := func(cfg *Config) { short(cfg); cfg.Compaction = mode }
+				k := keep(t, change)
+				k.put(t, 0, 100)
+				if err := k.Compact(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(2 * statusPeriod) // virtual
+				s := k.Status()
+				if s.Snapshot == nil || s.Snapshot.Index != s.Applied || s.First != s.Applied-9 || s.LogBytes == 0 {
+					t.Fatalf("after the compaction: %+v", s)
+				}
+				if _, err := k.log.Entries(s.First-1, s.First, 1); !errors.Is(err, storage.ErrCompacted) {
+					t.Errorf("the entry before the first: %v", err)
+				}
+				k.put(t, 100, 120)
+				term := k.Status().Term
+				k.kill()
+				k.again(t, change)
+				defer k.kill()
+				if at, kept := k.vault.state(); !slices.Equal(kept, counted(120)) || at <= s.Applied {
+					t.Errorf("%d commands at index %d after a restart", len(kept), at)
+				}
+				if applied, restored, _ := k.vault.counts(); restored != 1 || applied > 30 {
+					t.Errorf("restored %d times, %d entries applied after it", restored, applied)
+				}
+				if s := k.Status(); s.Term <= term || s.Snapshot == nil {
+					t.Errorf("after a restart: %+v", s)
+				}
+				k.put(t, 120, 130)
+			})
+		})
+	}
+}
+
+func TestThePolicyKeepsTheLogShort(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		k := keep(t, func(cfg *Config) {
+			short(cfg)
+			cfg.CompactionPolicy = LogSize{Bytes: 1 << 40, Entries: 100}
+			cfg.Observer = &savings{}
+		})
+		defer k.kill()
+		for i := range 20 {
+			k.put(t, 100*i, 100*i+100)
+			synctest.Wait()
+		}
+		if got := k.Status(); got.Last-got.First > 400 {
+			t.Errorf("the log has entries %d to %d", got.First, got.Last)
+		}
+		if n := len(k.shelf.List()); n > 2 {
+			t.Errorf("%d snapshots are kept", n)
+		}
+		w := k.cfg.Observer.(*savings)
+		if w.saved == 0 || w.cut == 0 {
+			t.Errorf("the observer heard of %d snapshots and %d entries cut", w.saved, w.cut)
+		}
+		if _, _, open := k.vault.counts(); open != 0 {
+			t.Errorf("%d views are not released", open)
+		}
+	})
+}
+
+type savings struct {
+	NoObserver
+	saved, cut int
+}
+
+func (s *savings) SnapshotSaved(float64, int64) { s.saved++ }
+func (s *savings) Compacted(_ uint64, n int)    { s.cut += n }
+
+func TestLogSizeWaitsForTheSizeOfTheLastSnapshot(t *testing.T) {
+	t.Parallel()
+	p := LogSize{Bytes: 1000, Entries: 10}
+	for _, c := range []struct {
+		stats LogStats
+		due   bool
+	}{
+		{LogStats{Entries: 9, Bytes: 999}, false},
+		{LogStats{Entries: 9, Bytes: 1000}, true},
+		{LogStats{Entries: 10, Bytes: 1}, true},
+		{LogStats{Entries: 10, Bytes: 4999, SnapshotBytes: 5000}, false},
+		{LogStats{Entries: 1, Bytes: 5000, SnapshotBytes: 5000}, true},
+	} {
+		if got := p.Due(c.stats); got != c.due {
+			t.Errorf("Due(%+v) is %v", c.stats, got)
+		}
+	}
+}
+
+func TestADamagedSnapshotGivesWayToAnOlderOne(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		long := func(cfg *Config) { cfg.Limits.TrailingEntries = 60 }
+		k := keep(t, long)
+		k.put(t, 0, 100)
+		if err := k.Compact(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		older := k.Status().Snapshot.Index
+		k.put(t, 100, 150)
+		if err := k.Compact(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(k.shelf.List()); n != 2 {
+			t.Fatalf("%d snapshots, want the newest and the one that the log reaches", n)
+		}
+		k.kill()
+		k.shelf.flip()
+		k.again(t, long)
+		if _, kept := k.vault.state(); !slices.Equal(kept, counted(150)) {
+			t.Errorf("%d commands from the older snapshot and the log", len(kept))
+		}
+		if s := k.Status(); s.Snapshot.Index != older {
+			t.Errorf("the snapshot at %d was used, want %d", s.Snapshot.Index, older)
+		}
+		k.kill()
+		k.shelf.flip()
+		if err := k.try(long); err == nil || !strings.Contains(err.Error(), "member replace") {
+			t.Errorf("a start without a whole snapshot: %v", err)
+		}
+	})
+}
+
+func TestASnapshotOfAnotherLogIsNotUsed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		k := keep(t, short)
+		k.put(t, 0, 50)
+		if err := k.Compact(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		k.kill()
+		strange := k.shelf.files[0]
+		strange.info.Meta.Hash[0]++
+		k.shelf.files[0] = strange
+		if err := k.try(short); err == nil || !strings.Contains(err.Error(), "no snapshot that reaches it") {
+			t.Errorf("a start on a snapshot with another hash: %v", err)
+		}
+	})
+}
+
+func TestApplyGoesOnWhileASnapshotIsSaved(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		k := keep(t, short)
+		defer k.kill()
+		k.put(t, 0, 50)
+		gate := make(chan struct{})
+		k.vault.gate = gate
+		saved := make(chan error, 1)
+		go func() { saved <- k.Compact(t.Context()) }()
+		synctest.Wait()
+		k.put(t, 50, 100)
+		if s := k.Status(); s.Snapshot != nil {
+			t.Error("the snapshot is there before it was saved")
+		}
+		close(gate)
+		if err := <-saved; err != nil {
+			t.Fatal(err)
+		}
+		// The snapshot is that of the moment at which it was taken.
+		fresh := &vault{}
+		r, err := k.openNewest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := fresh.Restore(r); err != nil {
+			t.Fatal(err)
+		}
+		if _, kept := fresh.state(); !slices.Equal(kept, counted(50)) {
+			t.Errorf("the snapshot holds %d commands", len(kept))
+		}
+	})
+}
+
+func TestSequentialCompactionHoldsApplies(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		k := keep(t, func(cfg *Config) {
+			cfg.Compaction = CompactionSequential
+			cfg.CompactionPolicy = LogSize{Bytes: 1 << 40, Entries: 20}
+		})
+		defer k.kill()
+		gate := make(chan struct{})
+		k.vault.gate = gate
+		done := make(chan error, 100)
+		for i := range 100 {
+			k.Submit(fmt.Appendf(nil, "c%d", i), func(_ Result, err error) { done <- err })
+			synctest.Wait()
+		}
+		if at, _ := k.vault.state(); at > 25 {
+			t.Errorf("applied up to %d while a snapshot was being saved", at)
+		}
+		close(gate)
+		for range 100 {
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+func TestNoRoomForASnapshotStopsNothing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		k := keep(t, func(cfg *Config) { short(cfg); cfg.CompactionPolicy = LogSize{Bytes: 1 << 40, Entries: 50} })
+		defer k.kill()
+		k.shelf.err = storage.ErrNoSpace
+		k.put(t, 0, 200)
+		if err := k.Compact(t.Context()); !errors.Is(err, storage.ErrNoSpace) {
+			t.Errorf("Compact without room: %v", err)
+		}
+		if k.Err() != nil || len(k.shelf.List()) != 0 {
+			t.Fatalf("the node: %v, %d snapshots", k.Err(), len(k.shelf.List()))
+		}
+		k.shelf.err = nil
+		time.Sleep(retrySave) // virtual
+		k.put(t, 200, 300)
+		synctest.Wait()
+		if len(k.shelf.List()) == 0 {
+			t.Error("no snapshot was taken once there was room")
+		}
+	})
+}
+
+func TestAFailedSaveStopsTheNode(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		k := keep(t, short)
+		k.put(t, 0, 50)
+		k.vault.saveErr = errDisk
+		if err := k.Compact(t.Context()); !errors.Is(err, errDisk) {
+			t.Errorf("Compact: %v", err)
+		}
+		<-k.Done()
+		if !errors.Is(k.Err(), errDisk) {
+			t.Errorf("cause %v", k.Err())
+		}
+		if _, _, open := k.vault.counts(); open != 0 {
+			t.Errorf("%d views are not released", open)
+		}
+	})
+}
+
+func TestSaveSnapshotGivesTheWholeFile(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		k := keep(t, short)
+		defer k.kill()
+		k.put(t, 0, 50)
+		var file bytes.Buffer
+		info, err := k.SaveSnapshot(t.Context(), &file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Size != int64(file.Len()) || info.Meta.Index != k.Status().Applied || info.Meta.Config.ClusterID.IsZero() {
+			t.Errorf("%+v, %d bytes", info, file.Len())
+		}
+		other := &shelf{}
+		r, err := other.Receive(info.Meta, info.Size)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.Write(file.Bytes()); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := r.Commit(); err != nil || got.Meta.Mark() != info.Meta.Mark() {
+			t.Errorf("the copy: %+v, %v", got, err)
+		}
+	})
+}
+
+func TestAMachineWithoutSnapshotsHasNone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1).start()
+		defer c.stop()
+		l := c.leader()
+		c.propose(l, "x")
+		if err := l.Compact(c.ctx()); !errors.Is(err, ErrNoSnapshots) {
+			t.Errorf("Compact: %v", err)
+		}
+	})
+}
+
+// A machine that keeps its own state is given what follows what it has.
+type durableVault struct {
+	*vault
+}
+
+func (d durableVault) LastApplied() uint64 { return d.at }
+
+func TestADurableMachineGoesOnBehindWhatItHas(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		own := durableVault{&vault{}}
+		change := func(cfg *Config) { short(cfg); cfg.StateMachine = own }
+		k := keep(t, change)
+		k.put(t, 0, 50)
+		if err := k.Compact(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		k.put(t, 50, 70)
+		k.kill()
+		before, _, _ := own.counts()
+		k.again(t, change)
+		if n, restored, _ := own.counts(); restored != 0 || n-before > 5 {
+			t.Errorf("restored %d times, %d entries applied again", restored, n-before)
+		}
+		if _, kept := own.state(); !slices.Equal(kept, counted(70)) {
+			t.Errorf("%d commands", len(kept))
+		}
+		// A snapshot that it takes now knows the configuration, which the log no longer has.
+		k.put(t, 70, 80)
+		if err := k.Compact(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if m := k.Status().Snapshot; m.ConfigIndex == 0 || len(m.Config.Members) != 1 {
+			t.Errorf("the snapshot: %+v", m)
+		}
+		k.kill()
+		// One that lost its state is restored.
+		own.vault = &vault{}
+		k.again(t, change)
+		defer k.kill()
+		if _, restored, _ := own.counts(); restored != 1 {
+			t.Errorf("restored %d times", restored)
+		}
+		if _, kept := own.state(); !slices.Equal(kept, counted(80)) {
+			t.Errorf("%d commands", len(kept))
+		}
+	})
+}
+
+func TestConsensusOnlyKeepsTheLogShort(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		k := keep(t, func(cfg *Config) {
+			short(cfg)
+			cfg.StateMachine = ConsensusOnly{}
+			cfg.CompactionPolicy = LogSize{Bytes: 1 << 40, Entries: 100}
+		})
+		defer k.kill()
+		k.put(t, 0, 1000)
+		synctest.Wait()
+		if s := k.Status(); s.Last-s.First > 250 {
+			t.Errorf("the log has entries %d to %d", s.First, s.Last)
+		}
+	})
+}
