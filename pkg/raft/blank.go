@@ -22,11 +22,15 @@ func (c *Core) restoreBlank(vote MemberID) {
 	c.checkBlank()
 }
 
-// trusted reports whether this member may vote and campaign, as far as the identity of its directory goes.
+// trusted reports whether this member may vote and campaign, as far as the identity of its directory goes. Where the
+// configuration in effect does not list it any more, the one before speaks for it until that is committed.
 func (c *Core) trusted() bool {
 	at := c.current()
+	m, listed := at.conf.Member(c.id)
+	if !listed {
+		m, listed = c.configs.active(c.log.commit).conf.Member(c.id)
+	}
 	if at.index > 0 {
-		m, listed := at.conf.Member(c.id)
 		if listed && m.Incarnation == c.cfg.Incarnation {
 			return true
 		}

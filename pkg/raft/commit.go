@@ -34,6 +34,9 @@ func (c *Core) commitTo(index uint64) {
 	if c.configs.forget(index) {
 		c.contacts++
 		c.lead.untended = true
+		if c.removed() {
+			c.hardChanged = true // the commit index is stored, so that it still knows after a restart
+		}
 	}
 	bytes := c.log.bytesBetween(before, index)
 	c.applies.waitingBytes += bytes

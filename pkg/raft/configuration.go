@@ -60,6 +60,9 @@ func (c Configuration) valid() error {
 		if i > 0 && c.Members[i].ID <= c.Members[i-1].ID {
 			return fmt.Errorf("%w: member %v is out of order or repeated", errConfiguration, c.Members[i].ID)
 		}
+		if m := &c.Members[i]; !m.Former.IsZero() && m.Former == m.Incarnation {
+			return fmt.Errorf("%w: member %v has the incarnation that it gave up", errConfiguration, m.ID)
+		}
 		if !c.Members[i].Learner {
 			voters++
 			if c.Members[i].Promote {
@@ -74,9 +77,9 @@ func (c Configuration) valid() error {
 }
 
 // The layout of an encoded configuration: layout, cluster ID, version of commands, voters that were set, number
-// of members; each member: ID, flags, version, incarnation, name, address, number of metadata pairs, pairs ordered
+// of members; each member: ID, flags, version, incarnation, the former one, name, address, number of metadata pairs, pairs ordered
 // by key. Numbers are uvarints, strings carry their length. One configuration has exactly one encoding. Layout 1,
-// of before the first release, had no versions, no voters that were set and no promotion; it is still read.
+// of before the first release, had no versions, no voters that were set, no former incarnations and no promotion; it is still read.
 const (
 	configurationLayout = 2
 	firstLayout         = 1
@@ -118,6 +121,7 @@ func (c Configuration) append(b []byte) []byte {
 		b = append(b, flags)
 		b = binary.AppendUvarint(b, uint64(m.Version))
 		b = append(b, m.Incarnation[:]...)
+		b = append(b, m.Former[:]...)
 		str(m.Name)
 		str(m.Address)
 		b = binary.AppendUvarint(b, uint64(len(m.Metadata)))
@@ -168,6 +172,9 @@ func (d *decoder) configuration() (c Configuration) {
 			m.Version = d.uint32()
 		}
 		copy(m.Incarnation[:], d.bytes(len(m.Incarnation)))
+		if layout >= configurationLayout {
+			copy(m.Former[:], d.bytes(len(m.Former)))
+		}
 		m.Name, m.Address = d.string(), d.string()
 		prev := ""
 		for i := range d.count(maxMetadata) {

@@ -109,6 +109,9 @@ func New(cfg Config, r Restored, now time.Duration) (*Core, error) {
 	c.reads.nextRequest = cfg.Rand(1 << 62)
 	// A restarted voter may be bound by a promise that it no longer remembers having made (rule 18).
 	c.election.boundUntil = now + r.HardState.Promise
+	for i := range c.configs.stack {
+		c.noteListed(&c.configs.stack[i].conf)
+	}
 	c.syncPeers()
 	c.restoreBlank(r.HardState.Vote)
 	c.role = c.restingRole()

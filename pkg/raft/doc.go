@@ -63,7 +63,6 @@
 //   - A voter writes down the longest promise it makes and honours it after a restart.
 //   - A vote request leaves only after the term and the candidate's vote for itself are durable, and so are
 //     the entries that its claim rests on.
-//   - Votes of members that the configuration does not list are neither asked for nor given.
 //   - A leader follows a peer that lost what it acknowledged back to where its log ends now.
 //   - A new member is a learner first. Its promotion is a wish in the configuration, so that any leader goes on
 //     with the warm-up. A leader that removed itself tells the best follower to stand.

@@ -65,9 +65,21 @@ func (c *Core) sticky(m *Message) bool {
 // eligible reports whether this member may campaign. While a snapshot is not durable and restored here, it does
 // not (rule 8).
 func (c *Core) eligible() bool {
-	return c.restingRole() == Follower && c.current().conf.isVoter(c.id) &&
-		c.recovering == nil && c.trusted() && !c.diskStalled() &&
+	return c.electable() && c.recovering == nil && c.trusted() && !c.diskStalled() &&
 		c.log.durable >= c.log.base && c.log.applied >= c.log.base
+}
+
+// electable reports whether this member may campaign as far as the membership goes. One that is no voter any more
+// still may until that is committed: it may be the only one that can win, and so the only one that can commit it
+// (dissertation, section 4.2.2). [A leader of two that stored its own removal and crashed leaves a log
+// that the other's does not reach.]
+func (c *Core) electable() bool {
+	conf := c.current().conf
+	if !conf.isVoter(c.id) && c.configs.pending(c.log.commit) {
+		conf = c.configs.active(c.log.commit).conf
+	}
+	m, listed := conf.Member(c.id)
+	return listed && !m.Learner && !m.Standby && !c.cfg.Standby
 }
 
 func (c *Core) tickElection() {

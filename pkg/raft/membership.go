@@ -118,6 +118,13 @@ func checkChange(from, to Configuration) error {
 	return nil
 }
 
+// noteListed remembers that a configuration lists this directory.
+func (c *Core) noteListed(conf *Configuration) {
+	if me, ok := conf.Member(c.id); ok && (me.Incarnation.IsZero() || me.Incarnation == c.cfg.Incarnation) {
+		c.listed = true
+	}
+}
+
 // removed reports whether this member was listed once and the last committed configuration does not list it.
 func (c *Core) removed() bool {
 	active := c.configs.active(c.log.commit)

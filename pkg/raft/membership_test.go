@@ -23,6 +23,10 @@ func configurations() *rapid.Generator[Configuration] {
 				Version: rapid.Uint32().Draw(t, "member version")}
 			m.Promote = m.Learner && rapid.Bool().Draw(t, "promote")
 			copy(m.Incarnation[:], rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "incarnation"))
+			copy(m.Former[:], rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "former"))
+			if m.Former == m.Incarnation {
+				m.Former = Incarnation{}
+			}
 			if md := rapid.MapOf(rapid.String(), rapid.String()).Draw(t, "metadata"); len(md) > 0 {
 				m.Metadata = md
 			}

@@ -3,8 +3,8 @@ package raft
 import "time"
 
 // handler takes one message in one role. The message passed admit: it is well formed, of this term (votes
-// of the term that they ask for), and its sender is known, but for appends and heartbeats, where p is nil
-// for a leader that this member's configuration does not list yet.
+// of the term that they ask for), and its sender is known, but for what leaders and candidates send, where p is
+// nil for one that this member's configuration does not list yet.
 type handler func(c *Core, p *peer, m *Message)
 
 const numRoles = int(Learner) + 1
@@ -79,8 +79,9 @@ func (c *Core) admit(m *Message) (*peer, bool) {
 		}
 	case m.Term < c.hard.Term && asks(m.Type):
 		// A node that was removed, or that we do not know yet: it learns of the newer term below.
-	case m.Type == MsgAppend || m.Type == MsgHeartbeat || m.Type == MsgSnapshot:
-		// An elected leader that our configuration does not list yet (dissertation, section 4.1).
+	case m.Type == MsgAppend || m.Type == MsgHeartbeat || m.Type == MsgSnapshot || m.Type == MsgPreVote || m.Type == MsgVote:
+		// An elected leader, or a candidate, that our configuration does not list yet: it is the sender's that counts
+		// (dissertation, section 4.1). [Who was away while the others were replaced may have the vote that they need.]
 	case m.From == c.leader && m.Term == c.hard.Term:
 		// The leader whose own removal is in our log already.
 	default:
@@ -209,6 +210,9 @@ func (c *Core) wellFormed(m *Message) bool {
 func (c *Core) sameIncarnation(p *peer, in Incarnation) bool {
 	if !p.recorded.IsZero() {
 		return in == p.recorded
+	}
+	if f := p.member.Former; !f.IsZero() && in == f {
+		return false
 	}
 	if in.IsZero() || in == p.heard {
 		return true

@@ -67,15 +67,31 @@ func TestSmallerTermIsAnswered(t *testing.T) {
 	}
 }
 
-// TestUnknownMembersAreDropped counts messages of members that the configuration does not list.
+// TestUnknownMembersAreDropped counts messages of members that the configuration does not list. What leaders and
+// candidates send is heard: whom they list may not have heard of them.
 func TestUnknownMembersAreDropped(t *testing.T) {
 	t.Parallel()
 	y := one(t, 3, HardState{Term: 2}, 1)
-	for _, typ := range []MessageType{MsgPreVote, MsgVote, MsgVoteResp, MsgHello, MsgReadIndex} {
+	for _, typ := range []MessageType{MsgPreVoteResp, MsgVoteResp, MsgAppendResp, MsgTimeoutNow, MsgHello, MsgReadIndex} {
 		y.step(Message{Type: typ, From: 99, Term: 8, Index: 1, LogTerm: 1})
 	}
-	if len(y.sent) > 0 || len(y.batches) > 0 || y.c.hard.Term != 2 || y.c.Stats.UnknownMember != 5 {
+	if len(y.sent) > 0 || len(y.batches) > 0 || y.c.hard.Term != 2 || y.c.Stats.UnknownMember != 6 {
 		t.Fatalf("sent %v, term %d, stats %+v", y.sent, y.c.hard.Term, y.c.Stats)
+	}
+	// A promise to a leader binds against them as against anybody (rule 7), and so does the log.
+	y.step(Message{Type: MsgHeartbeat, From: 2, Term: 2, Round: 1})
+	y.writeAll()
+	y.sent = nil
+	for _, typ := range []MessageType{MsgPreVote, MsgVote} {
+		y.step(Message{Type: typ, From: 99, Term: 8, Index: 1, LogTerm: 1})
+		if m := y.take(typ + 1); len(m) != 1 || !m[0].Reject || m[0].Term != 2 || y.c.hard.Term != 2 || y.c.leader != 2 {
+			t.Fatalf("%v within the window: %+v, term %d", typ, m, y.c.hard.Term)
+		}
+	}
+	y.now += DefaultElectionTimeoutMin
+	y.step(Message{Type: MsgVote, From: 99, Term: 8, Index: 0, LogTerm: 0})
+	if m := y.take(MsgVoteResp); len(m) != 1 || !m[0].Reject || y.c.hard.Vote != 0 {
+		t.Fatalf("with an older log: %+v", m)
 	}
 }
 

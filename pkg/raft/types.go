@@ -96,8 +96,11 @@ type Member struct {
 	Name        string
 	Address     string // where its peers reach it, host:port
 	Incarnation Incarnation
-	Learner     bool // does not count in the quorum
-	Standby     bool // counts, never campaigns
+	// Former is the incarnation that was given up when the member was replaced: nothing that it says counts any
+	// more. [Else the old directory, if it still runs, would be the first to be heard and recorded again.]
+	Former  Incarnation
+	Learner bool // does not count in the quorum
+	Standby bool // counts, never campaigns
 	// Promote: this learner becomes a voter as soon as it has caught up (dissertation, section 4.2.1).
 	Promote bool
 	// Version is the newest version of commands that this member understands; 0: it has not said so yet.
@@ -336,6 +339,6 @@ var (
 	ErrChangePending  = errors.New("raft: a configuration change is in progress")
 	ErrMemberExists   = errors.New("raft: the member exists already")
 	ErrNoMember       = errors.New("raft: no such member")
-	ErrLastVoter      = errors.New("raft: the last voter can't go")
+	ErrLastVoter      = errors.New("raft: no other voter may lead")
 	ErrTooLarge       = errors.New("raft: entry too large")
 )

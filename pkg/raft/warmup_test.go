@@ -212,9 +212,17 @@ func TestReplaceMember(t *testing.T) {
 	nw.crash(3)
 	old := nw.host(3).inc
 	nw.change(l, func(c *Configuration) {
-		c.Members[2].Incarnation, c.Members[2].Learner, c.Members[2].Promote = Incarnation{}, true, true
+		c.Members[2].Former, c.Members[2].Incarnation = old, Incarnation{}
+		c.Members[2].Learner, c.Members[2].Promote = true, true
 	})
 	nw.settle()
+	// The old directory may still run; it is not heard, and not recorded again.
+	before := l.c.Stats.WrongIncarnation
+	l.c.Step(Message{Type: MsgAppendResp, From: 3, To: 1, Term: l.c.hard.Term, Session: l.c.peer(3).pr.Session, Index: l.c.log.last, Incarnation: old}, nw.now)
+	nw.settle()
+	if m, _ := l.c.current().conf.Member(3); !m.Incarnation.IsZero() || l.c.Stats.WrongIncarnation != before+1 {
+		t.Fatalf("the old directory is heard: %+v", m)
+	}
 	for _, h := range nw.hosts[:2] {
 		if p := h.c.peer(3); p.pr.Match != 0 || !p.heard.IsZero() {
 			t.Fatalf("%d still counts on what the old directory said: match %d, heard %v", h.id, p.pr.Match, p.heard)
@@ -236,7 +244,7 @@ func TestReplaceMember(t *testing.T) {
 	if m, _ := l.c.current().conf.Member(3); m.Incarnation != h.inc {
 		t.Fatalf("incarnation %v", m.Incarnation)
 	}
-	before := l.c.Stats.WrongIncarnation
+	before = l.c.Stats.WrongIncarnation
 	l.c.Step(Message{Type: MsgAppendResp, From: 3, To: 1, Term: l.c.hard.Term, Index: l.c.log.last, Incarnation: old}, nw.now)
 	if l.c.Stats.WrongIncarnation != before+1 {
 		t.Fatal("the old directory is still heard")
