@@ -164,11 +164,13 @@ func (c *Core) rejected(p *peer, m *Message) {
 		c.Stats.Unexpected++ // of an earlier probe
 	case next > pr.Match:
 		pr.ToProbe(next)
+	case next > pr.Known:
+		// It refuses what it acknowledged in this session, perhaps before it did: messages overtake each other.
+		pr.Doubted(c.newSession())
 	default:
-		// It refuses what it had acknowledged: it lost the end of its log. Its older acknowledgements must
-		// not count again, so it gets a new session. What was committed stays committed.
+		// It refuses what it had acknowledged before this session began: it lost the end of its log. What was
+		// committed stays committed.
 		c.Stats.MatchLowered++
-		pr.Lowered(next - 1)
-		pr.Session = c.newSession()
+		pr.Lowered(next-1, c.newSession())
 	}
 }

@@ -41,6 +41,8 @@ type Progress struct {
 	Pending uint64
 	// Session is echoed by the peer's answers: a member that left and came back has a new one.
 	Session uint64
+	// Known is what Match was when the session began: whoever answers in this session had that before it did.
+	Known uint64
 
 	// Contact is the instant of the last answer of this term.
 	Contact time.Duration
@@ -137,9 +139,18 @@ func (p *Progress) SnapshotDone(ok bool) {
 	p.Waiting = true
 }
 
-// Lowered notes that the peer lost what it had acknowledged: its log now agrees up to index at most.
-func (p *Progress) Lowered(index uint64) {
+// Doubted begins another session, because the peer rejected what it had acknowledged in this one. The rejection
+// may have been sent before the acknowledgement, and overtaken; what it says in the new session was said after.
+func (p *Progress) Doubted(session uint64) {
+	p.Session, p.Known = session, p.Match
+	p.ToProbe(p.Match + 1)
+}
+
+// Lowered notes that the peer lost what it had acknowledged: its log now agrees up to index at most. Older
+// acknowledgements must not count again, so another session begins.
+func (p *Progress) Lowered(index, session uint64) {
 	p.Match = min(p.Match, index)
+	p.Session, p.Known = session, p.Match
 	p.ToProbe(index + 1)
 }
 
@@ -173,6 +184,8 @@ func (p *Progress) HeartbeatAnswered() (seemsLost bool) {
 // Valid returns what is broken, or nil.
 func (p *Progress) Valid() error {
 	switch {
+	case p.Known > p.Match:
+		return fmt.Errorf("match was %d when the session began, and is %d", p.Known, p.Match)
 	case p.Match >= p.Next:
 		return fmt.Errorf("match %d is not below next %d", p.Match, p.Next)
 	case p.State != Replicate && p.Inflight.Len() != 0:

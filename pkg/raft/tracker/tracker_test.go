@@ -72,7 +72,8 @@ func TestProgressStaysValid(t *testing.T) {
 				}
 			},
 			"probe":     func(t *rapid.T) { p.ToProbe(rapid.Uint64Range(0, top).Draw(t, "next")) },
-			"lower":     func(t *rapid.T) { p.Lowered(rapid.Uint64Range(0, top).Draw(t, "index")) },
+			"lower":     func(t *rapid.T) { p.Lowered(rapid.Uint64Range(0, top).Draw(t, "index"), p.Session+1) },
+			"doubt":     func(*rapid.T) { p.Doubted(p.Session + 1) },
 			"heartbeat": func(*rapid.T) { p.HeartbeatAnswered() },
 			"": func(t *rapid.T) {
 				if err := p.Valid(); err != nil {
