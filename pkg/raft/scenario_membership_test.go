@@ -293,7 +293,7 @@ func TestScenarioCatchUpDoesNotCountTowardQuorum(t *testing.T) {
 }
 
 // TestScenarioTransferToARemovedMember refuses one that is being removed, and a request to stand that was under way
-// when the member was removed makes nobody stand (etcd-io/etcd 5587).
+// when the member was removed makes nobody stand (etcd-io/etcd 11326).
 func TestScenarioTransferToARemovedMember(t *testing.T) {
 	t.Parallel()
 	nw := newNetwork(t, 3)
