@@ -9,6 +9,7 @@ import (
 
 	"github.com/coordd/coordd/pkg/raft"
 	"github.com/coordd/coordd/pkg/raft/storage"
+	"github.com/coordd/coordd/pkg/raft/storage/internal/disk"
 	"github.com/coordd/coordd/pkg/raft/storage/storagetest"
 )
 
@@ -101,8 +102,8 @@ func TestTooLarge(t *testing.T) {
 	storagetest.Want(t, l, es)
 	l.Close()
 	for _, path := range files(t, filepath.Join(opt.Dir, badgerDir), "*.vlog") {
-		if info, err := os.Stat(path); err != nil || usedBytes(info) > 4096 {
-			t.Errorf("%s has %d bytes: the value log is in use (%v)", path, usedBytes(info), err)
+		if info, err := os.Stat(path); err != nil || disk.UsedBytes(info) > 4096 {
+			t.Errorf("%s has %d bytes: the value log is in use (%v)", path, disk.UsedBytes(info), err)
 		}
 	}
 }
@@ -116,7 +117,7 @@ func TestFullDisk(t *testing.T) {
 	opt.free = func(string) (int64, error) { return free.Load(), nil }
 	l := mustOpen(t, opt)
 	ballast := filepath.Join(opt.Dir, ballastName)
-	if info, err := os.Stat(ballast); err != nil || usedBytes(info) < opt.BallastBytes {
+	if info, err := os.Stat(ballast); err != nil || disk.UsedBytes(info) < opt.BallastBytes {
 		t.Fatalf("ballast: %v", err)
 	}
 	es := storagetest.Entries(1, 3, 1, 100)

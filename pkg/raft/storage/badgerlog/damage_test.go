@@ -10,6 +10,7 @@ import (
 
 	"github.com/coordd/coordd/pkg/raft"
 	"github.com/coordd/coordd/pkg/raft/storage"
+	"github.com/coordd/coordd/pkg/raft/storage/internal/disk"
 	"github.com/coordd/coordd/pkg/raft/storage/storagetest"
 )
 
@@ -90,7 +91,7 @@ func TestFlippedBytes(t *testing.T) {
 		} else {
 			offs = []int64{0, 9, 21, 22, 24, 30, size - 1, size - 3, size - 6, size - 12, size - 20, size - 40}
 			// Most of a write-ahead log is a hole; its content is at the front.
-			for used, i := min(usedBytes(info), size), int64(1); i < 12; i++ {
+			for used, i := min(disk.UsedBytes(info), size), int64(1); i < 12; i++ {
 				offs = append(offs, used*i/12)
 			}
 		}
@@ -149,7 +150,7 @@ func TestMissingAndShortFiles(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				return os.Truncate(p, min(info.Size(), usedBytes(info))/2)
+				return os.Truncate(p, min(info.Size(), disk.UsedBytes(info))/2)
 			},
 		} {
 			dir := copyDir(t, opt.Dir)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/coordd/coordd/pkg/raft"
 	"github.com/coordd/coordd/pkg/raft/storage"
+	"github.com/coordd/coordd/pkg/raft/storage/internal/disk"
 )
 
 const badgerDir = "badger"
@@ -118,14 +119,14 @@ func makeDir(dir string) error {
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
-	return syncDir(filepath.Dir(dir))
+	return disk.SyncDir(filepath.Dir(dir))
 }
 
 func sizeOfWALs(path string) (int64, error) {
 	files, err := filesIn(path, walEnding)
 	var n int64
 	for _, f := range files {
-		n += usedBytes(f)
+		n += disk.UsedBytes(f)
 	}
 	return n, err
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/coordd/coordd/pkg/raft"
 	"github.com/coordd/coordd/pkg/raft/storage"
+	"github.com/coordd/coordd/pkg/raft/storage/internal/disk"
 )
 
 // Options say which directory to open and for whom. Dir, ClusterName and Member are needed.
@@ -71,7 +72,7 @@ func (o *Options) complete() error {
 		o.BallastBytes = 2 * o.MemTableBytes
 	}
 	if o.free == nil {
-		o.free = freeBytes
+		o.free = disk.FreeBytes
 	}
 	if o.Logger == nil {
 		o.Logger = hclog.NewNullLogger()

@@ -10,6 +10,8 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/table"
+
+	"github.com/coordd/coordd/pkg/raft/storage/internal/disk"
 )
 
 const walEnding = ".mem"
@@ -52,7 +54,7 @@ func settle(dir string) error {
 	if ok, err := exists(dir); !ok {
 		return err
 	}
-	return syncDir(dir)
+	return disk.SyncDir(dir)
 }
 
 // rewrite writes a file's content over itself and syncs it. Holes stay holes.

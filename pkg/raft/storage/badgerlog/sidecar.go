@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/coordd/coordd/pkg/raft/storage/internal/disk"
 )
 
 const sidecarName = "sidecar"
@@ -37,7 +39,7 @@ func createSidecar(dir string, id identity) (*sidecar, error) {
 		err = os.Rename(path+".new", path)
 	}
 	if err == nil {
-		err = syncDir(dir)
+		err = disk.SyncDir(dir)
 	}
 	if err != nil {
 		f.Close()
@@ -103,7 +105,7 @@ func (sc *sidecar) write(s slot) error {
 	if _, err := sc.f.WriteAt(sc.page, int64(s.number%2)*slotBytes); err != nil {
 		return fmt.Errorf("writing the sidecar: %w", err)
 	}
-	if err := syncData(sc.f); err != nil {
+	if err := disk.SyncData(sc.f); err != nil {
 		return fmt.Errorf("syncing the sidecar: %w", err)
 	}
 	sc.slot = s
@@ -118,14 +120,4 @@ func exists(path string) (bool, error) {
 		return false, nil
 	}
 	return err == nil, err
-}
-
-// syncDir makes the entries of a directory durable.
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return f.Sync()
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/coordd/coordd/pkg/raft/storage"
+	"github.com/coordd/coordd/pkg/raft/storage/internal/disk"
 )
 
 const ballastName = "ballast"
@@ -86,7 +87,7 @@ func makeBallast(path string, n int64) error {
 	if err != nil {
 		return err
 	}
-	err = allocate(f, n)
+	err = disk.Allocate(f, n)
 	if errors.Is(err, errors.ErrUnsupported) {
 		err = nil
 		for chunk := make([]byte, 1<<20); n > 0 && err == nil; n -= int64(len(chunk)) {
@@ -136,7 +137,7 @@ func sizeOf(dir string) (int64, error) {
 	files, err := filesIn(dir, "")
 	var n int64
 	for _, f := range files {
-		n += usedBytes(f)
+		n += disk.UsedBytes(f)
 	}
 	return n, err
 }
