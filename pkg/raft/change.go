@@ -125,18 +125,22 @@ func (c Configuration) set() Configuration {
 	return c
 }
 
-// indispensable reports whether a member is the only voter that may lead.
+// indispensable reports whether a member is the only voter, or the only one that may lead.
 func (c Configuration) indispensable(id MemberID) bool {
-	is := false
+	others, leaders, leads := 0, 0, false
 	for i := range c.Members {
-		if m := &c.Members[i]; !m.Learner && !m.Standby {
-			if m.ID != id {
-				return false
+		switch m := &c.Members[i]; {
+		case m.Learner:
+		case m.ID == id:
+			leads = !m.Standby
+		default:
+			others++
+			if !m.Standby {
+				leaders++
 			}
-			is = true
 		}
 	}
-	return is
+	return c.isVoter(id) && (others == 0 || (leads && leaders == 0))
 }
 
 // label names a member for an operator.
