@@ -33,6 +33,11 @@ func TestAdmit(t *testing.T) {
 		"we know the ID":                  {id{Cluster: x, ClusterHash: h, Member: 1}, id{ClusterHash: h, Member: 2}, 1, known, ""},
 		"they know the ID":                {id{ClusterHash: h, Member: 1}, id{Cluster: x, ClusterHash: g, Member: 2}, 1, known, transport.RejectCluster},
 		"nothing to compare":              {id{Member: 1}, id{Cluster: x, Member: 2}, 1, known, ""},
+		"other name":                      {id{ClusterHash: h, NameHash: h, Member: 1}, id{NameHash: g, Member: 2}, 1, known, transport.RejectCluster},
+		"other name in the same cluster":  {id{Cluster: x, NameHash: h, Member: 1}, id{Cluster: x, NameHash: g, Member: 2}, 1, known, transport.RejectCluster},
+		"same name":                       {id{ClusterHash: h, NameHash: h, Member: 1}, id{NameHash: h, Member: 2}, 1, known, ""},
+		"name not told":                   {id{Cluster: x, NameHash: h, Member: 1}, id{Cluster: x, Member: 2}, 1, known, ""},
+		"joined without a static list":    {id{ClusterHash: h, NameHash: h, Member: 1}, id{Cluster: x, NameHash: h, Member: 2}, 1, known, ""},
 		"other member meant":              {id{Cluster: x, Member: 1}, id{Cluster: x, Member: 2}, 3, known, transport.RejectMember},
 		"nobody":                          {id{Cluster: x, Member: 1}, id{Cluster: x}, 1, known, transport.RejectMember},
 		"ourselves":                       {id{Cluster: x, Member: 1}, id{Cluster: x, Member: 1}, 1, known, transport.RejectMember},
@@ -66,5 +71,33 @@ func TestAdmit(t *testing.T) {
 		if (got == nil) != (test.want == "") || (got != nil && got.Kind != test.want) {
 			t.Errorf("answer of %s: %v, want %q", name, got, test.want)
 		}
+	}
+}
+
+// TestAdmitStranger goes through who may announce itself.
+func TestAdmitStranger(t *testing.T) {
+	t.Parallel()
+	type id = transport.Identity
+	x, y := raft.ClusterID{1}, raft.ClusterID{2}
+	a, b := transport.NameHash("a"), transport.NameHash("b")
+	for name, test := range map[string]struct {
+		ours, theirs id
+		want         string // in the refusal; empty: heard
+	}{
+		"joins":                      {id{Cluster: x, NameHash: a, ClusterHash: a, Member: 1}, id{NameHash: a, Member: 9}, ""},
+		"says nothing of itself":     {id{Cluster: x, NameHash: a, Member: 1}, id{}, ""},
+		"comes back":                 {id{Cluster: x, NameHash: a, Member: 1}, id{Cluster: x, NameHash: a, Member: 9}, ""},
+		"has the ID of the one here": {id{Cluster: x, Member: 1}, id{Member: 1}, ""},
+		"other cluster":              {id{Cluster: x, NameHash: a, Member: 1}, id{Cluster: y, NameHash: a, Member: 9}, "is of cluster"},
+		"other name":                 {id{Cluster: x, NameHash: a, Member: 1}, id{NameHash: b, Member: 9}, "cluster names"},
+		"other static list":          {id{ClusterHash: a, Member: 1}, id{ClusterHash: b, Member: 9}, "lists of members"},
+	} {
+		got := transport.AdmitStranger(test.ours, test.theirs)
+		if (got == nil) != (test.want == "") || (got != nil && (got.Kind != transport.RejectCluster || !strings.Contains(got.Text, test.want))) {
+			t.Errorf("%s: %v, want %q", name, got, test.want)
+		}
+	}
+	if a == b || a == ([16]byte{}) {
+		t.Error("names have no hash of their own")
 	}
 }

@@ -39,15 +39,17 @@ func (t *Transport) announce(ctx context.Context, address string, body []byte) (
 	if err != nil {
 		return 0, nil, t.orClosed(err)
 	}
-	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	defer hangUp(conn)
+	defer context.AfterFunc(ctx, func() { hangUp(conn) })()
 	tune(conn, &t.cfg)
 	frame := wire.AppendAnnounce(nil, &wire.Announce{MinVersion: wire.MinVersionOf(transport.Messages), MaxVersion: wire.MaxVersion,
 		Self: t.handler.Identity(), Address: address, Body: body})
-	if err := t.write(conn, frame, ""); err != nil {
-		return 0, nil, t.orClosed(err)
+	// One deadline for the first word and, under TLS, all that goes before it.
+	conn.SetDeadline(time.Now().Add(t.cfg.HandshakeTimeout))
+	if _, err := conn.Write(frame); err != nil {
+		return 0, nil, t.orClosed(fmt.Errorf("say who is here: %w", err))
 	}
-	// How long the handler there needs is for the caller's context to bound.
+	conn.SetDeadline(time.Time{}) // how long the handler there needs is for the caller's context to bound
 	answer, err := wire.NewReader(conn, wire.AnnouncedLimit).Next()
 	if err != nil {
 		return 0, nil, t.orClosed(fmt.Errorf("wait for the answer: %w", closedBy(err)))

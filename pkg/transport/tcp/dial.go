@@ -24,15 +24,15 @@ func (l *link) connect(ctx context.Context, peer transport.Peer) (*session, erro
 		return nil, fmt.Errorf("dial %s: %w", peer.Address, err)
 	}
 	tune(conn, &t.cfg)
-	release := context.AfterFunc(ctx, func() { conn.Close() })
-	abort := context.AfterFunc(t.soft, func() { conn.Close() })
+	release := context.AfterFunc(ctx, func() { hangUp(conn) })
+	abort := context.AfterFunc(t.soft, func() { hangUp(conn) })
 	s, err := l.shake(conn, peer)
 	if !abort() && err == nil {
 		err = ErrClosed
 	}
 	if err != nil {
 		release()
-		conn.Close()
+		hangUp(conn)
 		return nil, err
 	}
 	s.release = release

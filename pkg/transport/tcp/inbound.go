@@ -35,7 +35,7 @@ type inbound struct {
 }
 
 // end closes the connection; its goroutines go by themselves.
-func (in *inbound) end() { in.conn.Close() }
+func (in *inbound) end() { hangUp(in.conn) }
 
 // acceptAll takes connections until the listener is closed.
 func (t *Transport) acceptAll(listener net.Listener) {
@@ -66,8 +66,8 @@ func (t *Transport) acceptAll(listener net.Listener) {
 
 // welcome shakes hands with a caller and, if it is admitted, reads from it until the connection ends.
 func (t *Transport) welcome(conn net.Conn, entry *pendingEntry) {
-	defer conn.Close()
-	defer context.AfterFunc(t.hard, func() { conn.Close() })()
+	defer hangUp(conn)
+	defer context.AfterFunc(t.hard, func() { hangUp(conn) })()
 	tune(conn, &t.cfg)
 	conn.SetDeadline(time.Now().Add(t.cfg.HandshakeTimeout))
 	in, version := t.admit(conn, entry)

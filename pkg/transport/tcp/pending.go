@@ -35,7 +35,7 @@ func (p *pending) add(conn net.Conn) *pendingEntry {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
-		conn.Close()
+		hangUp(conn)
 		return e
 	}
 	if p.byHost[e.host] >= p.host {
@@ -67,7 +67,7 @@ func (p *pending) closeAll() {
 	defer p.mu.Unlock()
 	p.closed = true
 	for len(p.waiting) > 0 {
-		p.take(0).conn.Close()
+		hangUp(p.take(0).conn)
 	}
 }
 
@@ -75,7 +75,7 @@ func (p *pending) closeAll() {
 func (p *pending) evict(host string) {
 	for i, w := range p.waiting {
 		if host == "" || w.host == host {
-			p.take(i).conn.Close()
+			hangUp(p.take(i).conn)
 			p.evicted()
 			return
 		}

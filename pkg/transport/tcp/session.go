@@ -43,7 +43,7 @@ func (s *session) run(ctx context.Context) error {
 	t.running.Go(func() { heard <- s.listen() })
 	defer func() {
 		s.release()
-		s.conn.Close()
+		hangUp(s.conn)
 		<-heard
 	}()
 	s.used = time.Now()
@@ -171,7 +171,7 @@ func (t *Transport) write(conn net.Conn, b []byte, label string) error {
 
 // listen takes the answers to our pings and requests; nothing else comes on a connection that we dialled.
 func (s *session) listen() error {
-	defer s.conn.Close()
+	defer hangUp(s.conn)
 	t := s.link.route.t
 	patient := &patientConn{conn: s.conn, patience: t.cfg.IdleTimeout}
 	limit := wire.HandshakeLimit

@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// tune sets what the configuration says of connections, as far as the connection is one of TCP. An
+// tune sets what the configuration says of connections, as far as the connection is one of TCP, or wraps one. An
 // option that the system refuses is not worth a connection.
 func tune(conn net.Conn, cfg *Config) {
-	tcp, ok := conn.(*net.TCPConn)
+	tcp, ok := bare(conn).(*net.TCPConn)
 	if !ok {
 		return
 	}
@@ -34,4 +34,21 @@ func controlTTL(ttl int) func(network, address string, raw syscall.RawConn) erro
 	return func(_, _ string, raw syscall.RawConn) error {
 		return raw.Control(func(fd uintptr) { setTTL(fd, ttl) })
 	}
+}
+
+// bare returns what a connection wraps, as one of crypto/tls does, or the connection itself.
+func bare(conn net.Conn) net.Conn {
+	if wrapped, ok := conn.(interface{ NetConn() net.Conn }); ok {
+		return wrapped.NetConn()
+	}
+	return conn
+}
+
+// hangUp closes a connection at once. One of TLS would first say so to the other side, and wait for seconds if that does
+// not read; frames say by themselves where they end.
+func hangUp(conn net.Conn) {
+	if under := bare(conn); under != conn {
+		under.Close()
+	}
+	conn.Close()
 }

@@ -1,6 +1,8 @@
 package transporttest
 
 import (
+	"context"
+	"sync"
 	"testing"
 	"time"
 
@@ -77,19 +79,33 @@ func testHole(t *testing.T, h Harness) {
 		peers := []transport.Peer{one.peer(), two.peer(), {ID: 3, Name: "n3", Address: hole}}
 		one.SetPeers(peers)
 		two.SetPeers(peers)
+		// The third class must not be felt either: requests, notifications and an announcement wait for the hole.
+		ctx, cancel := context.WithCancel(context.Background())
+		var group sync.WaitGroup
+		for range 8 {
+			group.Go(func() { one.Request(ctx, 3, make([]byte, 64<<10)) })
+			group.Go(func() { two.Request(ctx, 3, make([]byte, 64<<10)) })
+		}
+		group.Go(func() { one.Announce(ctx, hole, nil) })
 		big := []raft.Entry{{Index: 1, Data: make([]byte, 64<<10)}}
 		for round := range uint64(200) {
 			for i, n := range []*node{one, two} {
 				other := []*node{two, one}[i]
 				within(t, "a message beside a hole at "+hole, func() {
 					n.Send([]raft.Message{{Type: raft.MsgVote, From: n.id, To: 3, Round: round}, {Type: raft.MsgAppend, From: n.id, To: 3, Entries: big}})
+					n.Notify(3, big[0].Data)
 					n.reaches(t, other)
+					if round%20 == 0 {
+						n.asks(t, other, nil)
+					}
 				})
 			}
 		}
 		if one.Stats()[3].Connected {
 			t.Fatalf("member 1 believes to be connected to the hole at %s", hole)
 		}
+		cancel()
+		group.Wait()
 		one.stop(t)
 		two.stop(t)
 	}

@@ -73,6 +73,65 @@ func runHostile(t *testing.T, harness func(t testing.TB) Harness) {
 			conn.Write(wire.AppendPing(nil, wire.Ping{}))
 			ended(t, conn)
 		}},
+		{"message's frame on another class's connection", transport.RejectFrame, func(t *testing.T, dial func() net.Conn) {
+			request := wire.AppendRequest(nil, &wire.Request{ID: transport.RequestID{1}, Body: []byte("run me")})
+			for _, class := range []transport.Class{transport.Control, transport.Bulk} {
+				for _, frame := range [][]byte{request, wire.AppendNotify(nil, []byte("hear me"))} {
+					conn := shakenAs(t, dial, class)
+					conn.Write(frame)
+					ended(t, conn)
+				}
+			}
+			for _, frame := range [][]byte{
+				wire.AppendMessageFrame(nil, &raft.Message{Type: raft.MsgHeartbeat, From: 7, To: 1}),
+				wire.AppendReply(nil, &wire.Reply{ID: transport.RequestID{1}}),
+				wire.AppendAnnounce(nil, &wire.Announce{MinVersion: wire.MaxVersion, MaxVersion: wire.MaxVersion}),
+			} {
+				conn := shakenAs(t, dial, transport.Messages)
+				conn.Write(frame)
+				ended(t, conn)
+			}
+			conn := dial() // and none before the handshake
+			conn.Write(request)
+			ended(t, conn)
+		}},
+		{"oversized request of a member", transport.RejectFrame, func(t *testing.T, dial func() net.Conn) {
+			conn := shakenAs(t, dial, transport.Messages)
+			conn.Write(binary.LittleEndian.AppendUint32(nil, wire.BodyLimit+1))
+			conn.Write([]byte{0, 0, 0, 0})
+			ended(t, conn)
+			conn = shakenAs(t, dial, transport.Messages)
+			conn.Write(wire.AppendNotify(nil, make([]byte, transport.MaxBodyBytes+1)))
+			ended(t, conn)
+		}},
+		{"member that repeats a request and takes no answers", "", func(t *testing.T, dial func() net.Conn) {
+			conn := shakenAs(t, dial, transport.Messages)
+			request := wire.AppendRequest(nil, &wire.Request{ID: transport.RequestID{1}, Body: make([]byte, 256<<10)})
+			conn.SetWriteDeadline(time.Now().Add(waitLimit))
+			for i := 0; ; i++ {
+				if _, err := conn.Write(request); err != nil {
+					break
+				}
+				if i > 4000 {
+					t.Fatal("a gigabyte of answers was not worth a connection")
+				}
+			}
+			conn.Close()
+		}},
+		{"strangers that announce nonsense", transport.RejectFrame, func(t *testing.T, dial func() net.Conn) {
+			whole := wire.AppendAnnounce(nil, &wire.Announce{MinVersion: wire.MaxVersion, MaxVersion: wire.MaxVersion, Body: []byte("join")})
+			cut := append([]byte(nil), whole[:len(whole)-2]...)
+			cut = wire.EndFrame(cut, 0)
+			for _, frame := range [][]byte{cut, wire.AppendAnnounced(nil, &wire.Announced{Version: wire.MaxVersion})} {
+				conn := dial()
+				conn.Write(frame)
+				ended(t, conn)
+			}
+			conn := dial() // one frame and no more
+			conn.Write(whole)
+			conn.Write(wire.AppendMessageFrame(nil, &raft.Message{Type: raft.MsgHeartbeat, From: 7, To: 1}))
+			ended(t, conn)
+		}},
 		{"version of the future", transport.RejectProtocol, func(t *testing.T, dial func() net.Conn) {
 			conn := dial()
 			conn.Write(wire.AppendHello(nil, &wire.Hello{MinVersion: wire.MaxVersion + 1, MaxVersion: wire.MaxVersion + 9}))
@@ -90,7 +149,7 @@ func runHostile(t *testing.T, harness func(t testing.TB) Harness) {
 		{"member that falls silent", "", func(t *testing.T, dial func() net.Conn) { ended(t, shaken(t, dial)) }},
 		{"half a hello", transport.RejectTimeout, func(t *testing.T, dial func() net.Conn) {
 			conn := dial()
-			conn.Write(hello(7)[:20])
+			conn.Write(hello(7, transport.Control)[:20])
 			ended(t, conn)
 		}},
 		{"many that say nothing", transport.RejectTimeout, func(t *testing.T, dial func() net.Conn) {
@@ -155,16 +214,22 @@ func runHostile(t *testing.T, harness func(t testing.TB) Harness) {
 }
 
 // hello is what member 7 says to member 1.
-func hello(from raft.MemberID) []byte {
-	return wire.AppendHello(nil, &wire.Hello{MinVersion: wire.MinVersion, MaxVersion: wire.MaxVersion, Class: transport.Control,
+func hello(from raft.MemberID, class transport.Class) []byte {
+	return wire.AppendHello(nil, &wire.Hello{MinVersion: wire.MinVersion, MaxVersion: wire.MaxVersion, Class: class,
 		Expected: 1, Self: transport.Identity{Cluster: raft.ClusterID{1}, Member: from, Incarnation: raft.Incarnation{7}}})
 }
 
 // shaken opens a connection as member 7, up to the end of the handshake.
 func shaken(t *testing.T, dial func() net.Conn) net.Conn {
 	t.Helper()
+	return shakenAs(t, dial, transport.Control)
+}
+
+// shakenAs opens a connection for a class.
+func shakenAs(t *testing.T, dial func() net.Conn, class transport.Class) net.Conn {
+	t.Helper()
 	conn := dial()
-	conn.Write(hello(7))
+	conn.Write(hello(7, class))
 	f := frame(t, conn)
 	if f.Kind != wire.KindAccept {
 		t.Fatalf("the hello was answered with %+v", f)

@@ -83,7 +83,15 @@ func testEveryMessage(t *testing.T, h Harness) {
 	}
 }
 
+// testBatches sends entries × payload sizes to a receiver that looks at all entries, at the first, or at none, and spoils
+// what it received: the next message on the same connection arrives whole.
 func testBatches(t *testing.T, h Harness) {
+	for _, takes := range []string{"all", "the first", "none"} {
+		testBatchesTaken(t, h, takes)
+	}
+}
+
+func testBatchesTaken(t *testing.T, h Harness, takes string) {
 	nodes := cluster(t, h, 2)
 	from, to := nodes[0], nodes[1]
 	for _, entries := range []int{0, 1, 2, 64, 1000} {
@@ -99,7 +107,22 @@ func testBatches(t *testing.T, h Harness) {
 			to.forget()
 			from.Send([]raft.Message{sent})
 			await(t, fmt.Sprintf("%d entries of %d bytes arrive", entries, size), func() bool { return len(to.received(from.id)) == 1 })
-			same(t, sent, to.received(from.id)[0])
+			got := to.received(from.id)[0]
+			switch takes {
+			case "all":
+				same(t, sent, got)
+			case "the first":
+				if len(got.Entries) != entries || (entries > 0 && !reflect.DeepEqual(plain(got).Entries[0], plain(sent).Entries[0])) {
+					t.Fatalf("the first of %d entries of %d bytes changed on its way", entries, size)
+				}
+			}
+			for i := range got.Entries { // the receiver owns them
+				clear(got.Entries[i].Data)
+			}
+			to.forget()
+			from.say(to.id, raft.MsgAppend, 7)
+			await(t, "the next message arrives", func() bool { return len(to.received(from.id)) == 1 })
+			same(t, raft.Message{Type: raft.MsgAppend, From: from.id, To: to.id, Term: 1, Round: 7}, to.received(from.id)[0])
 		}
 	}
 }

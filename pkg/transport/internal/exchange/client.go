@@ -141,8 +141,8 @@ func (c *Client) await(ctx context.Context, o *Outbox, k *call) ([]byte, error) 
 			pause = min(2*pause, maxBusyPause)
 		case <-again.C:
 			o.again(k)
-			again.Reset(silence)
 			silence = min(2*silence, maxSilences*c.silence)
+			again.Reset(silence)
 		case <-o.ended:
 			return nil, o.cause
 		case <-ctx.Done():

@@ -16,6 +16,13 @@ const (
 	maxNoticeBytes = 4 << 20
 )
 
+// The window: how many requests, and bytes of them, may be with one peer and not answered. The others wait here rather
+// than be carried there to be sent back; a request beyond the bytes goes alone.
+const (
+	window      = maxRunningPeer
+	windowBytes = 4 << 20
+)
+
 // Parcel is a request, or a notification, which has no ID.
 type Parcel struct {
 	ID      transport.RequestID
@@ -27,7 +34,8 @@ type Parcel struct {
 type call struct {
 	Parcel
 	number  uint64
-	place   *list.Element // among those that wait; nil: it was taken
+	place   *list.Element // among those that wait; nil: it does not
+	taken   bool          // it is with the peer, or on the way
 	replies chan wire.Reply
 }
 
@@ -44,6 +52,8 @@ type Outbox struct {
 	number  uint64
 	notices int
 	bytes   int // of the notices
+	taken   int // requests
+	takenB  int // bytes of them
 	over    bool
 }
 
@@ -76,21 +86,28 @@ func (o *Outbox) Busy() bool {
 	return o.waiting.Len() > 0 || len(o.calls) > 0
 }
 
-// Take moves what waits to dst, in order: as much as maxBytes allows, and at least one if any waits. What is left is
-// announced on Wake again.
+// Take moves what waits to dst, in order: as much as maxBytes and, of requests, the window allow, and at least one if any
+// may go. What is left is announced on Wake when it may go.
 func (o *Outbox) Take(dst []Parcel, maxBytes int) []Parcel {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for taken := 0; o.waiting.Len() > 0; {
-		front := o.waiting.Front()
-		p := parcelOf(front)
-		if taken += len(p.Body); taken > maxBytes && len(dst) > 0 {
+	bytes := 0
+	for e := o.waiting.Front(); e != nil; {
+		this := e
+		e = e.Next()
+		p := parcelOf(this)
+		if p.Request && o.taken > 0 && (o.taken >= window || o.takenB+len(p.Body) > windowBytes) {
+			continue // a notification behind it need not wait
+		}
+		if bytes += len(p.Body); bytes > maxBytes && len(dst) > 0 {
 			o.signal()
 			break
 		}
-		o.waiting.Remove(front)
-		if k, ok := front.Value.(*call); ok {
-			k.place = nil
+		o.waiting.Remove(this)
+		if k, ok := this.Value.(*call); ok {
+			k.place, k.taken = nil, true
+			o.taken++
+			o.takenB += len(p.Body)
 		} else {
 			o.notices--
 			o.bytes -= len(p.Body)
@@ -108,6 +125,19 @@ func parcelOf(e *list.Element) Parcel {
 	return e.Value.(Parcel)
 }
 
+// release gives back the room in the window that a request has; o.mu is held.
+func (o *Outbox) release(k *call) {
+	if !k.taken {
+		return
+	}
+	k.taken = false
+	o.taken--
+	o.takenB -= len(k.Body)
+	if o.waiting.Len() > 0 {
+		o.signal()
+	}
+}
+
 // Broken has the requests that were taken and are not answered wait again, in the order in which they were made and
 // before those that came later.
 func (o *Outbox) Broken() {
@@ -115,9 +145,13 @@ func (o *Outbox) Broken() {
 	defer o.mu.Unlock()
 	var lost []*call
 	for _, k := range o.calls {
-		if k.place == nil {
+		if k.taken {
+			o.release(k)
 			lost = append(lost, k)
 		}
+	}
+	if o.over {
+		return
 	}
 	slices.SortFunc(lost, func(a, b *call) int { return cmp.Compare(b.number, a.number) })
 	for _, k := range lost {
@@ -147,11 +181,12 @@ func (o *Outbox) DropNotices() (dropped int) {
 // Reply takes what the peer answered; what nobody waits for is dropped. The body is the outbox's.
 func (o *Outbox) Reply(r wire.Reply) {
 	o.mu.Lock()
+	defer o.mu.Unlock()
 	k := o.calls[r.ID]
-	o.mu.Unlock()
 	if k == nil {
 		return
 	}
+	o.release(k)
 	select {
 	case k.replies <- r:
 	default: // a repeat's, beside one that was not looked at yet
@@ -165,8 +200,7 @@ func (o *Outbox) begin(id transport.RequestID, body []byte) *call {
 	o.number++
 	k := &call{Parcel: Parcel{ID: id, Request: true, Body: body}, number: o.number, replies: make(chan wire.Reply, 1)}
 	o.calls[id] = k
-	k.place = o.waiting.PushBack(k)
-	o.signal()
+	o.enqueue(k)
 	return k
 }
 
@@ -174,7 +208,13 @@ func (o *Outbox) begin(id transport.RequestID, body []byte) *call {
 func (o *Outbox) again(k *call) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if k.place == nil {
+	o.release(k)
+	o.enqueue(k)
+}
+
+// enqueue has a request wait, unless it does or the outbox has ended; o.mu is held.
+func (o *Outbox) enqueue(k *call) {
+	if k.place == nil && !o.over {
 		k.place = o.waiting.PushBack(k)
 		o.signal()
 	}
@@ -185,6 +225,7 @@ func (o *Outbox) finish(k *call) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	delete(o.calls, k.ID)
+	o.release(k)
 	if k.place != nil {
 		o.waiting.Remove(k.place)
 		k.place = nil
@@ -212,8 +253,15 @@ func (o *Outbox) notify(body []byte) error {
 func (o *Outbox) end(cause error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if !o.over {
-		o.over, o.cause = true, cause
-		close(o.ended)
+	if o.over {
+		return
+	}
+	o.over, o.cause = true, cause
+	close(o.ended)
+	for _, k := range o.calls {
+		if k.place != nil {
+			o.waiting.Remove(k.place)
+			k.place = nil
+		}
 	}
 }
