@@ -62,7 +62,6 @@ func (p *peer) giveUp(c *Core) {
 // leader is kept until it knows (rule 7).
 func (c *Core) syncPeers() {
 	conf := c.current()
-	c.noteListed(&conf.conf)
 	old := c.peers
 	c.peers = make([]*peer, 0, len(conf.conf.Members))
 	take := func(p *peer) { // keeps the order by ID

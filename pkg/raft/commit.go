@@ -31,6 +31,9 @@ func (c *Core) commitTo(index uint64) {
 	}
 	before := c.log.commit
 	c.log.commit = index
+	if len(c.configs.stack) > 1 {
+		c.noteListed()
+	}
 	if c.configs.forget(index) {
 		c.contacts++
 		c.lead.untended = true

@@ -33,7 +33,7 @@ type Core struct {
 	// installing waits for the next batch, restoring for the next Output: a leader's snapshot that takes the place
 	// of this log and of the state machine's state.
 	installing, restoring *SnapshotMeta
-	// listed: a configuration has listed this directory. contacts counts the changes of Contacts.
+	// listed: a committed configuration has listed this directory. contacts counts the changes of Contacts.
 	listed   bool
 	contacts uint64
 
@@ -109,9 +109,7 @@ func New(cfg Config, r Restored, now time.Duration) (*Core, error) {
 	c.reads.nextRequest = cfg.Rand(1 << 62)
 	// A restarted voter may be bound by a promise that it no longer remembers having made (rule 18).
 	c.election.boundUntil = now + r.HardState.Promise
-	for i := range c.configs.stack {
-		c.noteListed(&c.configs.stack[i].conf)
-	}
+	c.noteListed()
 	c.syncPeers()
 	c.restoreBlank(r.HardState.Vote)
 	c.role = c.restingRole()

@@ -118,10 +118,15 @@ func checkChange(from, to Configuration) error {
 	return nil
 }
 
-// noteListed remembers that a configuration lists this directory.
-func (c *Core) noteListed(conf *Configuration) {
-	if me, ok := conf.Member(c.id); ok && (me.Incarnation.IsZero() || me.Incarnation == c.cfg.Incarnation) {
-		c.listed = true
+// noteListed remembers that a committed configuration lists this directory. [One that is not may be taken back, and
+// a member that is about to join was never removed.]
+func (c *Core) noteListed() {
+	for i := range c.configs.stack {
+		at := &c.configs.stack[i]
+		me, ok := at.conf.Member(c.id)
+		if ok && at.index <= c.log.commit && (me.Incarnation.IsZero() || me.Incarnation == c.cfg.Incarnation) {
+			c.listed = true
+		}
 	}
 }
 

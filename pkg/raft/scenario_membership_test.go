@@ -221,8 +221,8 @@ func TestScenarioTruncatedMembershipChangesRollBack(t *testing.T) {
 		c.Members = append(c.Members, Member{ID: 5, Incarnation: n.inc, Learner: true, Promote: true})
 	})
 	nw.settle()
-	if roles(l) != "vvvvw" || roles(n) != "vvvvw" || n.c.role != Learner {
-		t.Fatalf("before: %s and %s", roles(l), roles(n))
+	if roles(l) != "vvvvw" || roles(n) != "vvvvw" || n.c.role != Learner || n.state.Removed {
+		t.Fatalf("before: %s and %s, removed: %v", roles(l), roles(n), n.state.Removed)
 	}
 	nw.passUntil(2*time.Second, func() bool { o := nw.leader(); return o != nil && o != l && o.c.ready() })
 	other := nw.leader()
@@ -234,7 +234,7 @@ func TestScenarioTruncatedMembershipChangesRollBack(t *testing.T) {
 	if roles(l) != "vvvv" || l.c.peer(5) != nil || other.c.peer(5) != nil {
 		t.Fatalf("after: %s, the newcomer %s", roles(l), roles(n))
 	}
-	if s := l.c.Status(); s.Proposed != nil || l.c.role != Follower {
+	if s := l.c.Status(); s.Proposed != nil || l.c.role != Follower || n.state.Removed {
 		t.Fatalf("after: %+v", s)
 	}
 	if ids := l.c.Contacts(); slices.ContainsFunc(ids, func(m Member) bool { return m.ID == 5 }) {

@@ -92,6 +92,7 @@ func (c *Core) install(s *SnapshotMeta) {
 	c.applies.fetched, c.applies.fetching, c.applies.waitingBytes = nil, false, 0
 	c.clock.appended(meta.Time, c.now)
 	c.configs.replace(meta.ConfigIndex, meta.Config.Clone())
+	c.noteListed()
 	c.configChanged()
 }
 
