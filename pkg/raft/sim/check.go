@@ -4,29 +4,86 @@ import "github.com/coordd/coordd/pkg/raft"
 
 // checkState checks the core's soft state against the one before.
 func (n *node) checkState(s raft.SoftState) {
-	w, old := n.w, n.soft
+	w, old, last := n.w, n.soft, n.log.last()
 	switch {
 	case s.Term < old.Term:
 		w.fail("node %d: the term went back from %d to %d", n.id, old.Term, s.Term)
 	case s.Commit < old.Commit:
 		w.fail("node %d: the commit index went back from %d to %d", n.id, old.Commit, s.Commit)
-	case s.Last != uint64(len(n.log)):
-		w.fail("node %d says that its last index is %d; it is %d", n.id, s.Last, len(n.log))
-	case s.Commit > s.Last || n.handed > s.Commit || n.applied > n.handed:
-		w.fail("node %d: applied %d, handed out %d, committed %d, last %d", n.id, n.applied, n.handed, s.Commit, s.Last)
+	case s.Last != last:
+		w.fail("node %d says that its last index is %d; it is %d", n.id, s.Last, last)
+	case s.Commit > s.Last || n.handed > s.Commit || n.machine.applied > n.handed || n.log.base > s.Commit:
+		w.fail("node %d: base %d, applied %d, handed out %d, committed %d, last %d", n.id, n.log.base, n.machine.applied, n.handed, s.Commit, s.Last)
+	case n.disk.snap != nil && n.disk.snap.meta.Index < n.disk.base:
+		w.fail("node %d: its log begins behind %d on disk, its snapshot is at %d", n.id, n.disk.base, n.disk.snap.meta.Index)
+	case s.ConfigIndex != n.inEffect().index:
+		w.fail("node %d takes the configuration at %d for the one in effect; the last of its log is at %d", n.id, s.ConfigIndex, n.inEffect().index)
 	}
 	n.soft = s
-	if s.Role == raft.Leader {
-		w.truth.elected(w, n)
+	if s.Contacts != old.Contacts {
+		n.noteContacts()
+	}
+	if s.Role == raft.Leader && (old.Role != raft.Leader || old.Term != s.Term) {
+		w.truth.elected(w, n, n.electedBy())
 	}
 	w.truth.commitTo(w, n, old.Commit, s.Commit)
+	for _, c := range n.unchecked {
+		w.truth.checkChange(w, n, c)
+	}
+	n.unchecked = nil
+	if n.uncommittedConfigs() > 1 {
+		w.fail("node %d has two configurations in its log that are not committed", n.id)
+	}
+}
+
+// electedBy is the configuration in which a leader was elected: what it appended itself since does not count.
+func (n *node) electedBy() *configEntry {
+	for i := len(n.configs) - 1; i > 0; i-- {
+		if n.configs[i].term < n.soft.Term {
+			return n.configs[i]
+		}
+	}
+	return n.configs[0]
+}
+
+func (n *node) uncommittedConfigs() (count int) {
+	known := uint64(len(n.w.truth.committed))
+	for _, c := range n.configs {
+		if c.index > known || (c.index > 0 && n.w.truth.committed[c.index-1].term != c.term) {
+			count++
+		}
+	}
+	return count
+}
+
+// checkMachine checks that what is applied up to an index gives the state that it gives everywhere.
+func (n *node) checkMachine() {
+	m, t := &n.machine, n.w.truth
+	if m.applied > uint64(len(t.committed)) || t.committed[m.applied-1].term != m.term || t.committed[m.applied-1].state != m.state {
+		n.w.fail("node %d applies %d/%d: that is not what is committed there, or the state is another one", n.id, m.applied, m.term)
+	}
+}
+
+// checkInstall checks a snapshot that takes the place of the log.
+func (n *node) checkInstall(b *raft.AppendBatch) {
+	w, s := n.w, b.Snapshot
+	switch {
+	case s.Index > uint64(len(w.truth.committed)) || w.truth.committed[s.Index-1].term != s.Term:
+		w.fail("node %d installs a snapshot at %d/%d, which is not committed", n.id, s.Index, s.Term)
+	case s.Index <= n.soft.Commit:
+		w.fail("node %d installs a snapshot at %d and has committed %d", n.id, s.Index, n.soft.Commit)
+	case b.TruncateAfter != s.Index:
+		w.fail("node %d: batch %d installs a snapshot at %d and truncates after %d", n.id, b.Seq, s.Index, b.TruncateAfter)
+	case s.ConfigIndex != w.truth.activeAt(s.Index).index:
+		w.fail("node %d installs a snapshot at %d with the configuration at %d; it is at %d", n.id, s.Index, s.ConfigIndex, w.truth.activeAt(s.Index).index)
+	}
 }
 
 // checkBatch compares a batch with the disk that it is about to reach.
 func (n *node) checkBatch(b *raft.AppendBatch) {
 	d, w := &n.disk, n.w
 	if !b.MustWrite {
-		if len(b.Entries) > 0 || b.TruncateAfter < uint64(len(d.log)) {
+		if len(b.Entries) > 0 || b.TruncateAfter < d.segment.last() || b.Snapshot != nil {
 			w.fail("node %d: batch %d changes the log and need not be written", n.id, b.Seq)
 		}
 		return
@@ -41,28 +98,33 @@ func (n *node) checkBatch(b *raft.AppendBatch) {
 		w.fail("node %d: the durable commit index goes back from %d to %d", n.id, old.Commit, b.HardState.Commit)
 	case b.HardState.Promise < old.Promise:
 		w.fail("node %d: the durable promise goes back from %v to %v", n.id, old.Promise, b.HardState.Promise)
-	case b.TruncateAfter > uint64(len(d.log)):
-		w.fail("node %d: batch %d leaves a hole on disk behind %d", n.id, b.Seq, len(d.log))
+	case b.Snapshot != nil && b.Snapshot.Index <= old.Commit:
+		w.fail("node %d: batch %d installs a snapshot at %d below the durable commit index %d", n.id, b.Seq, b.Snapshot.Index, old.Commit)
+	case b.Snapshot == nil && b.TruncateAfter > d.segment.last():
+		w.fail("node %d: batch %d leaves a hole on disk behind %d", n.id, b.Seq, d.segment.last())
 	}
 }
 
-// checkDurable checks what is on disk after a write: whatever is committed and was durable here stays, as
-// far as the commit index on disk says.
+// checkDurable checks the end of the log on disk after a write.
 func (n *node) checkDurable() {
 	d, w := &n.disk, n.w
-	for i, e := range d.log[max(0, len(d.log)-1):] {
-		at := len(d.log) - 1 + i
-		if e.Index != uint64(at+1) {
-			w.fail("node %d has entry %d at %d on disk", n.id, e.Index, at+1)
-		}
-		if e.Term > d.hard.Term {
-			w.fail("node %d has an entry of term %d on disk beside the term %d", n.id, e.Term, d.hard.Term)
-		}
+	if len(d.log) != len(d.refs) {
+		w.fail("node %d: %d entries on disk, %d by the checker", n.id, len(d.log), len(d.refs))
+	}
+	if len(d.log) == 0 {
+		return
+	}
+	e := &d.log[len(d.log)-1]
+	if e.Index != d.segment.last() {
+		w.fail("node %d has entry %d at %d on disk", n.id, e.Index, d.segment.last())
+	}
+	if e.Term > d.hard.Term {
+		w.fail("node %d has an entry of term %d on disk beside the term %d", n.id, e.Term, d.hard.Term)
 	}
 }
 
 // checkPromise checks that what a message promises is durable at the moment at which it leaves.
-func (n *node) checkPromise(m raft.Message) {
+func (n *node) checkPromise(m *raft.Message) {
 	d, w := &n.disk, n.w
 	switch m.Type {
 	case raft.MsgVote:
@@ -74,8 +136,18 @@ func (n *node) checkPromise(m raft.Message) {
 			w.fail("node %d grants its vote of term %d to %d before that is durable", n.id, m.Term, m.To)
 		}
 	case raft.MsgAppendResp:
-		if !m.Reject && d.hard.Term <= m.Term && uint64(len(d.log)) < m.Index {
-			w.fail("node %d acknowledges %d in term %d; durable is %d", n.id, m.Index, m.Term, len(d.log))
+		if m.Reject || d.hard.Term > m.Term {
+			break
+		}
+		at, known := d.segment.at(m.Index)
+		wrong := false
+		if known && m.Index <= uint64(len(w.truth.committed)) {
+			// What was committed by then is in that leader's log, and so must be here.
+			c := &w.truth.committed[m.Index-1]
+			wrong = c.in <= m.Term && c.ref != at
+		}
+		if d.segment.last() < m.Index || wrong {
+			w.fail("node %d acknowledges %d in term %d; durable is %v", n.id, m.Index, m.Term, d.end())
 		}
 	}
 	if m.Promise > d.hard.Promise {
@@ -84,11 +156,11 @@ func (n *node) checkPromise(m raft.Message) {
 }
 
 // checkLeases checks that nobody leads a later term while a lease is valid, on the clocks of the nodes.
-func (n *node) checkLeases() {
+func (w *world) checkLeases(n *node) {
 	if n.soft.Role != raft.Leader {
 		return
 	}
-	for _, other := range n.w.nodes {
+	for _, other := range w.nodes {
 		if other == n || other.core == nil || other.soft.Role != raft.Leader || other.soft.Term == n.soft.Term {
 			continue
 		}
@@ -97,7 +169,7 @@ func (n *node) checkLeases() {
 			older = other
 		}
 		if until, ok := older.core.Lease(older.clock()); ok && until > older.clock() {
-			n.w.fail("node %d holds a lease of term %d for %v more beside a leader of a later term", older.id, older.soft.Term, until-older.clock())
+			w.fail("node %d holds a lease of term %d for %v more beside a leader of a later term", older.id, older.soft.Term, until-older.clock())
 		}
 	}
 }

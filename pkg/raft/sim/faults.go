@@ -6,85 +6,175 @@ import (
 	"github.com/coordd/coordd/pkg/raft"
 )
 
+// faultKinds are the faults of a run: those that disturb makes, and those that go with what nodes do by themselves.
+var faultKinds = []string{
+	"crash", "freeze", "partition", "isolation", "one-way cut", "bad network", "disk stall", "power cut",
+	"wiped directory", "lost suffix",
+	"slow snapshot", "snapshot lost", "snapshot repeated", "crash at an install", "crash before an install is durable",
+	"crash between a snapshot and the cut",
+}
+
 // disturb does one bad thing, and arranges for its end.
 func (w *world) disturb() {
 	if !w.faulty {
 		return
 	}
 	w.after(w.between(disturbEvery/4, 2*disturbEvery), w.disturb)
-	n := w.nodes[w.rnd.IntN(len(w.nodes))]
+	n := w.anyNode()
 	if l := w.leader(); l != nil && w.chance(3) {
 		n = l
 	}
-	switch w.rnd.IntN(8) {
-	case 0:
-		w.did("crash")
-		n.stop()
-		w.after(w.between(20*time.Millisecond, 2*time.Second), n.start)
-	case 1:
-		w.did("freeze")
+	switch w.rnd.IntN(16) {
+	case 0, 1, 2:
+		w.happened("crash")
+		n.restart(2 * time.Second)
+	case 3, 4:
+		w.happened("freeze")
 		n.freeze()
-		life := n.life
-		w.after(w.between(20*time.Millisecond, 1500*time.Millisecond), func() {
-			if life == n.life {
-				n.thaw()
-			}
-		})
-	case 2:
-		w.did("partition")
-		side := make([]bool, len(w.nodes))
+		n.w.after(w.between(20*time.Millisecond, 1500*time.Millisecond), n.thawOf(n.life))
+	case 5, 6:
+		w.happened("partition")
+		var side [maxID + 1]bool
 		for i := range side {
 			side[i] = w.chance(2)
 		}
-		w.cutAll(func(i, j int) bool { return side[i] != side[j] })
-	case 3:
-		w.did("isolation")
-		k := int(n.id) - 1
-		w.cutAll(func(i, j int) bool { return i == k || j == k })
-	case 4:
-		w.did("one-way cut")
-		i, j := w.rnd.IntN(len(w.nodes)), w.rnd.IntN(len(w.nodes))
-		w.cutAll(func(a, b int) bool { return a == i && b == j })
-	case 5:
-		w.did("bad network")
+		w.cutAll(func(i, j raft.MemberID) bool { return side[i] != side[j] })
+	case 7, 8:
+		w.happened("isolation")
+		w.cutAll(func(i, j raft.MemberID) bool { return i == n.id || j == n.id })
+	case 9:
+		w.happened("one-way cut")
+		i, j := w.anyNode().id, w.anyNode().id
+		w.cutAll(func(a, b raft.MemberID) bool { return a == i && b == j })
+	case 10, 11:
+		w.happened("bad network")
 		w.net.loss, w.net.twice, w.net.slow = 2+w.rnd.IntN(10), 2+w.rnd.IntN(10), w.between(time.Millisecond, 60*time.Millisecond)
 		w.after(w.between(100*time.Millisecond, 2*time.Second), func() { w.net.loss, w.net.twice, w.net.slow = 0, 0, 2*time.Millisecond })
-	case 6:
-		w.did("disk stall")
+	case 12, 13:
+		w.happened("disk stall")
 		n.disk.stalled = true
 		w.after(w.between(20*time.Millisecond, time.Second), func() { n.disk.stalled = false })
-	case 7:
-		if !n.awake() || n.soft.Role != raft.Leader {
-			return
+	case 14:
+		w.happened("power cut")
+		for _, n := range w.nodes {
+			n.restart(time.Second)
 		}
-		w.did("transfer")
-		to := w.nodes[w.rnd.IntN(len(w.nodes))].id
-		if w.chance(3) {
-			to = 0 // the best one
+	case 15:
+		if w.chance(2) {
+			w.wipe(n)
+		} else {
+			w.loseSuffix(n)
 		}
-		// A refusal (to itself, for one) is an answer like any other.
-		if err := n.core.TransferLeadership(to, n.clock()); err != nil {
-			w.note("transfer to %d refused: %v", to, err)
-		}
-		n.turn()
 	}
 }
 
-func (w *world) did(what string) {
+func (w *world) happened(what string) {
 	w.report.Faults[what]++
 	w.note("fault: %s", what)
 }
 
+// restart crashes a node and starts it again after a while.
+func (n *node) restart(most time.Duration) {
+	n.stop()
+	n.w.after(n.w.between(20*time.Millisecond, most), n.start)
+}
+
+// wipe takes a node's directory away, as an empty volume does. What starts in its place has the flags of old, or none,
+// and must not vote away what the other one had acknowledged.
+func (w *world) wipe(n *node) {
+	if !w.mayLose(n) {
+		return
+	}
+	w.happened("wiped directory")
+	flags := w.static
+	if w.chance(3) {
+		flags = nil
+	}
+	fresh := w.newNode(n.id, flags)
+	w.note("node %d is wiped", n.id)
+	w.after(w.between(20*time.Millisecond, time.Second), fresh.start)
+}
+
+// loseSuffix takes the end of a node's log away, as damage does that the daemon finds at its start.
+func (w *world) loseSuffix(n *node) {
+	d := &n.disk
+	keep := max(d.base, 1)
+	if d.snap != nil {
+		keep = max(keep, d.snap.meta.Index)
+	}
+	if d.segment.last() <= keep || !w.mayLose(n) {
+		return
+	}
+	n.stop()
+	if d.segment.last() <= keep {
+		return
+	}
+	w.happened("lost suffix")
+	after := keep + uint64(w.rnd.Int64N(int64(d.segment.last()-keep)))
+	if w.chance(2) {
+		after = max(keep, d.segment.last()-1-uint64(w.rnd.IntN(10)))
+	}
+	if after >= d.segment.last() {
+		after = keep
+	}
+	d.lose(after)
+	n.restoreConfigs()
+	w.note("node %d loses what is behind %d; its mark is %v", n.id, after, *d.mark)
+	w.after(w.between(20*time.Millisecond, time.Second), n.start)
+}
+
+// mayLose reports whether the cluster can bear it that a node's acknowledgements are worth nothing any more, whichever
+// of the configurations that are somewhere turns out to be in effect.
+func (w *world) mayLose(n *node) bool {
+	for _, c := range w.truth.open {
+		if !w.survives(&c.conf, n) {
+			return false
+		}
+	}
+	return w.survives(&w.truth.active().conf, n)
+}
+
+// survives reports whether the voters of a configuration that have not lost anything, and may lead, are a majority,
+// also without a node, and also when the learners that are lost become voters meanwhile.
+func (w *world) survives(c *raft.Configuration, without *node) bool {
+	voters, sound := 0, 0
+	for i := range c.Members {
+		m := &c.Members[i]
+		n := w.byID[m.ID]
+		lost := w.lost(m) || (n != nil && n == without)
+		if m.Learner && !(m.Promote && lost) {
+			continue
+		}
+		voters++
+		if !lost && !m.Standby && !w.blank(m) {
+			sound++
+		}
+	}
+	return sound > voters/2
+}
+
+// lost reports whether what a member acknowledged may be gone.
+func (w *world) lost(m *raft.Member) bool {
+	n := w.byID[m.ID]
+	return n == nil || n.disk.mark != nil || (!m.Incarnation.IsZero() && m.Incarnation != n.incarnation)
+}
+
+// blank reports whether a member has nothing yet: it may not vote before a leader gave it something.
+func (w *world) blank(m *raft.Member) bool {
+	n := w.byID[m.ID]
+	return n == nil || n.disk.peak == 0
+}
+
 // cutAll cuts the ways that the function names, and heals them after a while.
-func (w *world) cutAll(is func(i, j int) bool) {
+func (w *world) cutAll(is func(i, j raft.MemberID) bool) {
 	for i := range w.net.cut {
 		for j := range w.net.cut[i] {
-			w.net.cut[i][j] = is(i, j)
+			w.net.cut[i][j] = is(raft.MemberID(i), raft.MemberID(j))
 		}
 	}
 	w.after(w.between(50*time.Millisecond, 2*time.Second), func() {
 		for i := range w.net.cut {
-			clear(w.net.cut[i])
+			clear(w.net.cut[i][:])
 		}
 	})
 }
@@ -93,6 +183,15 @@ func (w *world) cutAll(is func(i, j int) bool) {
 func (n *node) freeze() {
 	if n.core != nil {
 		n.frozen = true
+	}
+}
+
+// thawOf returns what ends a freeze, if the process still is the one that was frozen.
+func (n *node) thawOf(life int) func() {
+	return func() {
+		if life == n.life {
+			n.thaw()
+		}
 	}
 }
 
@@ -105,19 +204,5 @@ func (n *node) thaw() {
 	n.deferred = nil
 	for _, f := range late {
 		n.whenAwake(f)
-	}
-}
-
-// heal ends every fault for good.
-func (w *world) heal() {
-	w.note("everything heals")
-	w.faulty = false
-	w.net.calm()
-	for _, n := range w.nodes {
-		n.disk.stalled = false
-		n.thaw()
-		if n.core == nil {
-			n.start()
-		}
 	}
 }

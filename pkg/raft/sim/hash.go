@@ -2,46 +2,47 @@ package sim
 
 import (
 	"encoding/binary"
-	"hash"
-	"hash/fnv"
 	"runtime/debug"
 	"time"
 
 	"github.com/coordd/coordd/pkg/raft"
 )
 
-// hash64 digests a run.
-type hash64 struct{ hash.Hash64 }
+// fnv is FNV-1a of 64 bits, over words first and bytes where there are any.
+type fnv uint64
 
-func (h hash64) add(n uint64, s string) {
-	var b [8]byte
-	binary.BigEndian.PutUint64(b[:], n)
-	// A hash never returns an error.
-	h.Write(b[:])
-	h.Write([]byte(s))
+const (
+	fnvBegin fnv = 14695981039346656037
+	fnvPrime fnv = 1099511628211
+)
+
+func (h fnv) word(n uint64) fnv {
+	h = (h ^ fnv(n)) * fnvPrime
+	return h ^ h>>29 // a multiplication alone carries nothing to lower bits
 }
 
-// message puts a delivered message into the digest.
-func (h hash64) message(now time.Duration, m *raft.Message) {
-	var b [56]byte
-	for i, n := range []uint64{uint64(now), uint64(m.Type)<<32 | uint64(m.From)<<16 | uint64(m.To), m.Term, m.Index, m.LogTerm, m.Commit, uint64(len(m.Entries))} {
-		binary.BigEndian.PutUint64(b[8*i:], n)
+func (h fnv) bytes(b []byte) fnv {
+	for ; len(b) >= 8; b = b[8:] {
+		h = h.word(binary.LittleEndian.Uint64(b))
 	}
-	h.Write(b[:])
+	for _, c := range b {
+		h = (h ^ fnv(c)) * fnvPrime
+	}
+	return h
+}
+
+// line puts what happened into the digest of a run.
+func (h fnv) line(now time.Duration, s string) fnv { return h.word(uint64(now)).bytes([]byte(s)) }
+
+// message puts a delivered message into the digest.
+func (h fnv) message(now time.Duration, m *raft.Message) fnv {
+	return h.word(uint64(now)).word(uint64(m.Type)<<32 | uint64(m.From)<<16 | uint64(m.To)).
+		word(m.Term).word(m.Index).word(m.LogTerm).word(m.Commit).word(uint64(len(m.Entries)))
 }
 
 // digest is what an entry is compared by.
-func digest(e raft.Entry) uint64 {
-	h := fnv.New64a()
-	var b [40]byte
-	binary.BigEndian.PutUint64(b[0:], e.Index)
-	binary.BigEndian.PutUint64(b[8:], e.Term)
-	binary.BigEndian.PutUint64(b[16:], uint64(e.Time))
-	binary.BigEndian.PutUint64(b[24:], uint64(e.Wall))
-	b[32] = byte(e.Kind)
-	h.Write(b[:])
-	h.Write(e.Data)
-	return h.Sum64()
+func digest(e *raft.Entry) uint64 {
+	return uint64(fnvBegin.word(e.Index).word(e.Term).word(uint64(e.Time)).word(uint64(e.Wall)).word(uint64(e.Kind)).bytes(e.Data))
 }
 
 func stack() []byte { return debug.Stack() }

@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
@@ -10,26 +9,28 @@ import (
 
 // network says who can reach whom and how badly.
 type network struct {
-	cut   [][]bool // cut[from][to]
-	loss  int      // one message of so many is lost; 0: none
-	twice int      // one of so many comes twice; 0: none
+	cut   [maxID + 1][maxID + 1]bool // cut[from][to]
+	loss  int                        // one message of so many is lost; 0: none
+	twice int                        // one of so many comes twice; 0: none
 	slow  time.Duration
 }
 
-func (n *network) init(nodes int) {
-	n.cut = make([][]bool, nodes)
-	for i := range n.cut {
-		n.cut[i] = make([]bool, nodes)
+// calm makes the network a good one.
+func (n *network) calm() { *n = network{slow: 2 * time.Millisecond} }
+
+// noteContacts asks a core whom it wants to be in touch with.
+func (n *node) noteContacts() {
+	n.contacts = 0
+	for _, m := range n.core.Contacts() {
+		if m.ID <= maxID {
+			n.contacts |= 1 << m.ID
+		}
 	}
-	n.calm()
 }
 
-// calm makes the network a good one.
-func (n *network) calm() {
-	n.loss, n.twice, n.slow = 0, 0, 2*time.Millisecond
-	for i := range n.cut {
-		clear(n.cut[i])
-	}
+// linked reports whether there is a connection: one of the two made it.
+func (w *world) linked(a, b *node) bool {
+	return a.contacts&(1<<b.id) != 0 || b.contacts&(1<<a.id) != 0
 }
 
 // send puts a message on its way. Each has a delay of its own, so that messages overtake each other.
@@ -37,7 +38,7 @@ func (w *world) send(from *node, m raft.Message) {
 	if m.From != from.id {
 		w.fail("node %d sends a message from %d", from.id, m.From)
 	}
-	if m.To == from.id || m.To == 0 || int(m.To) > len(w.nodes) {
+	if m.To == from.id || m.To == 0 || m.To > maxID {
 		w.fail("node %d sends %s to %d", from.id, m.Type, m.To)
 	}
 	copies := 1
@@ -53,23 +54,42 @@ func (w *world) send(from *node, m raft.Message) {
 		if w.faulty && w.chance(50) {
 			d = w.between(w.net.slow, 20*w.net.slow)
 		}
-		w.after(d, func() { w.deliver(m) })
+		w.after(d, func() { w.deliver(from, m) })
 	}
 }
 
 // deliver hands a message over, if its way is free now.
-func (w *world) deliver(m raft.Message) {
-	to := w.nodes[m.To-1]
-	if w.net.cut[m.From-1][m.To-1] || to.core == nil {
+func (w *world) deliver(from *node, m raft.Message) {
+	to := w.byID[m.To]
+	if to == nil || to.core == nil || w.net.cut[m.From][m.To] || !w.linked(from, to) {
 		return
 	}
 	to.whenAwake(func() {
-		w.hash.message(w.now, &m)
+		w.hash = w.hash.message(w.now, &m)
 		if w.opt.Trace != nil {
-			w.opt.Trace(fmt.Sprintf("%12v %d→%d %s term %d index %d/%d commit %d entries %d reject %v", w.now, m.From, m.To, m.Type, m.Term, m.Index, m.LogTerm, m.Commit, len(m.Entries), m.Reject))
+			w.show("%d→%d %s term %d index %d/%d commit %d entries %d reject %v", m.From, m.To, m.Type, m.Term, m.Index, m.LogTerm, m.Commit, len(m.Entries), m.Reject)
 		}
 		m.Entries = slices.Clone(m.Entries)
-		to.core.Step(m, to.clock())
-		to.turn()
+		to.step(m)
 	})
+}
+
+// step hands a message to the core, and looks whether somebody who is no member disturbs one that is.
+func (n *node) step(m raft.Message) {
+	term, conf := n.soft.Term, n.conf()
+	n.core.Step(m, n.clock())
+	n.turn()
+	if n.core == nil || n.soft.Term == term {
+		return
+	}
+	_, me := conf.Member(n.id)
+	_, listed := conf.Member(m.From)
+	if !me || listed || n.w.truth.leaders[m.Term] == m.From {
+		return
+	}
+	n.w.operated("term raised by a node that is no member")
+	n.w.note("node %d goes from term %d to %d for a %s of %d, which it does not list", n.id, term, n.soft.Term, m.Type, m.From)
+	if n.w.calm {
+		n.w.fail("node %d, which is no member, raises the term of %d from %d to %d", m.From, n.id, term, n.soft.Term)
+	}
 }

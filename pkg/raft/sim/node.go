@@ -8,32 +8,36 @@ import (
 	"github.com/coordd/coordd/pkg/raft"
 )
 
-// ref is what the checker keeps of an entry.
-type ref struct {
-	term   uint64
-	digest uint64
-}
-
-// node is one member: a real core, when it is up, on a simulated disk and clock.
+// node is one directory and the process on it: a real core, when it is up, on a simulated disk and clock. A member
+// that is replaced gets another node.
 type node struct {
 	w           *world
 	id          raft.MemberID
-	members     []raft.Member
+	flags       []raft.Member // the members that it is started with; nil: it joins
 	incarnation raft.Incarnation
 	rate        float64 // of its clock against virtual time
 	origin      time.Duration
+	patience    uint64 // entries after which it takes a snapshot
+	rounds      int    // of warm-up, that it gives as a leader
+	keepsState  bool   // its state machine is a durable one
+	gone        bool   // this directory never comes back
 
 	core     *raft.Core // nil: down
 	life     int        // raised by each start and crash
 	soft     raft.SoftState
+	contacts uint32 // bit by ID: whom the core wants to be in touch with
 	disk     disk
-	log      []ref // what the core has in its log, durable or not; index i is at i − 1
-	applied  uint64
-	handed   uint64 // last entry handed out for applying
-	applyAt  time.Duration
-	frozen   bool
-	deferred []func()
-	tick     uint64 // number of the timer that counts
+	log      segment // what the core has in its log, durable or not
+	configs  []*configEntry
+	// unchecked are those that this node, as the leader, appended in this turn.
+	unchecked []*configEntry
+	machine   machine
+	handed    uint64 // last entry handed out for applying
+	applyAt   time.Duration
+	saving    bool // a snapshot is being taken
+	frozen    bool
+	deferred  []func()
+	tick      uint64 // number of the timer that counts
 
 	pending   []pending
 	reads     []pendingRead
@@ -41,17 +45,32 @@ type node struct {
 	lastAckAt time.Duration
 }
 
-// pending is a proposal that this node accepted as the leader.
-type pending struct {
-	index, term uint64
-	command     uint64
-}
-
-// pendingRead is a read that waits for its index; floor is the highest index acknowledged to anybody when
-// it was asked.
-type pendingRead struct {
-	id    uint64
-	floor uint64
+// newNode makes an empty directory for a member, in the place of the one that there is. It is not started.
+func (w *world) newNode(id raft.MemberID, flags []raft.Member) *node {
+	if old := w.byID[id]; old != nil {
+		old.stop()
+		old.gone = true
+		old.disk.keepForTheRecord(raft.Incarnation{})
+		for _, h := range old.disk.lost {
+			w.ghosts[id] = append(w.ghosts[id], held{old.incarnation, h.log})
+		}
+	}
+	n := &node{w: w, id: id, flags: flags,
+		rate:     1 + maxDrift*(2*w.rnd.Float64()-1),
+		origin:   w.between(0, time.Hour),
+		patience: 20 + uint64(w.rnd.IntN(300)),
+		rounds:   1 + w.rnd.IntN(10), keepsState: w.chance(3)}
+	binary.BigEndian.PutUint64(n.incarnation[:], uint64(id))
+	binary.BigEndian.PutUint64(n.incarnation[8:], w.rnd.Uint64()|1)
+	n.restoreConfigs()
+	w.byID[id] = n
+	w.nodes = w.nodes[:0]
+	for _, o := range w.byID {
+		if o != nil {
+			w.nodes = append(w.nodes, o)
+		}
+	}
+	return n
 }
 
 // clock is the node's monotonic clock.
@@ -74,55 +93,84 @@ func (n *node) whenAwake(f func()) {
 	}
 }
 
+// later runs f after a while, if this life of the process lasts until then, and as soon as it is awake.
+func (n *node) later(d time.Duration, f func()) {
+	life := n.life
+	n.w.after(d, func() {
+		if life == n.life {
+			n.whenAwake(func() {
+				if life == n.life {
+					f()
+				}
+			})
+		}
+	})
+}
+
 func (n *node) start() {
-	if n.core != nil {
+	if n.core != nil || n.gone {
 		return
 	}
 	n.life++
-	w := n.w
-	tail := len(n.disk.log)
-	if tail > 0 && w.chance(2) {
-		tail = 1 + w.rnd.IntN(tail) // the rest has to be fetched
-	}
-	last, lastTerm := n.disk.last()
-	r := raft.Restored{HardState: n.disk.hard, First: 1, Last: last, LastTerm: lastTerm, Runs: runs(n.disk.log),
-		Tail: slices.Clone(n.disk.log[len(n.disk.log)-tail:])}
-	for i := range n.disk.log {
-		if e := n.disk.log[i]; e.Kind == raft.EntryConfig {
-			r.ConfigPrev, r.Config = r.Config, &e
-		}
-	}
+	w, d := n.w, &n.disk
+	r := n.restored()
 	var cluster raft.ClusterID
 	binary.BigEndian.PutUint64(cluster[:], w.rnd.Uint64())
 	core, err := raft.New(raft.Config{
-		ID: n.id, Members: n.members, Incarnation: n.incarnation, NewClusterID: cluster,
+		ID: n.id, Members: n.flags, Incarnation: n.incarnation, NewClusterID: cluster,
 		ElectionTimeoutMin: electionMin, ElectionTimeoutMax: electionMax, HeartbeatThreshold: 0.5,
-		CheckQuorum: true, DriftBound: driftBound,
+		CheckQuorum: true, DriftBound: driftBound, WarmupRounds: n.rounds,
 		MaxInflightBytes: 4 << 10, MaxMessageBytes: 1 << 10, MaxUncommittedBytes: 64 << 10, MaxApplyBytes: 8 << 10, MaxTailBytes: 4 << 10,
 		Rand: w.rnd.Uint64N,
 	}, r, n.clock())
 	if err != nil {
 		w.fail("node %d does not start: %v", n.id, err)
 	}
-	w.note("node %d starts: term %d last %d/%d", n.id, n.disk.hard.Term, last, lastTerm)
+	w.note("node %d starts: term %d base %d last %d/%d, applied %d, mark %v", n.id, d.hard.Term, d.base, r.Last, r.LastTerm, r.Applied, d.mark)
 	n.core, n.frozen, n.deferred = core, false, nil
-	n.soft = raft.SoftState{Term: n.disk.hard.Term, Commit: 0, Last: last}
-	n.applied, n.handed, n.applyAt = 0, 0, w.now
+	n.soft = raft.SoftState{Term: d.hard.Term, Commit: 0, Last: r.Last}
+	n.applyAt, n.saving = w.now, false
 	n.pending, n.reads = nil, nil
-	n.log = n.log[:0]
-	for _, e := range n.disk.log {
-		n.log = append(n.log, ref{e.Term, digest(e)})
-	}
+	n.log = segment{d.base, d.baseRef, slices.Clone(d.refs)}
+	n.restoreConfigs()
+	n.noteContacts()
 	n.turn()
 }
 
-func runs(log []raft.Entry) (rs []raft.TermRun) {
-	for _, e := range log {
-		if len(rs) == 0 || rs[len(rs)-1].Term != e.Term {
-			rs = append(rs, raft.TermRun{First: e.Index, Term: e.Term})
+// restored is what the daemon's storage finds, and sets the state machine to what it has.
+func (n *node) restored() raft.Restored {
+	d, w := &n.disk, n.w
+	end := d.end()
+	r := raft.Restored{HardState: d.hard, Base: raft.Mark{LastTerm: d.baseRef.term, Last: d.base}, First: d.base + 1,
+		Last: end.Last, LastTerm: end.LastTerm, Recovering: d.mark}
+	for i := range d.log {
+		e := d.log[i]
+		if k := len(r.Runs); k == 0 || r.Runs[k-1].Term != e.Term {
+			r.Runs = append(r.Runs, raft.TermRun{First: e.Index, Term: e.Term})
+		}
+		if e.Kind == raft.EntryConfig {
+			r.ConfigPrev, r.Config = r.Config, &e
 		}
 	}
-	return rs
+	if tail := len(d.log); tail > 0 {
+		if w.chance(2) {
+			tail = 1 + w.rnd.IntN(tail) // the rest has to be fetched
+		}
+		r.Tail = slices.Clone(d.log[len(d.log)-tail:])
+	}
+	// What was received and is not installed is not what this log goes on from.
+	n.machine = machine{config: raft.Configuration{Members: n.flags}}
+	if s := d.snap; s != nil {
+		r.Snapshot, n.machine = &s.meta, s.state
+	}
+	if m := d.machine; m != nil && m.applied > n.machine.applied && m.applied <= d.segment.last() {
+		if at, _ := d.segment.at(m.applied); at.term == m.term {
+			n.machine = *m
+			w.operated("restart from the machine's own state")
+		}
+	}
+	r.Applied, n.handed = n.machine.applied, n.machine.applied
+	return r
 }
 
 // stop is a crash of the process together with its machine: unsynced writes are lost.
@@ -135,6 +183,11 @@ func (n *node) stop() {
 	n.life++
 	n.soft = raft.SoftState{}
 	n.crash()
+	n.disk.machine = nil
+	if n.keepsState {
+		m := n.machine
+		n.disk.machine = &m
+	}
 }
 
 // turn carries out what the core wants done, in the order in which the daemon does it.
@@ -145,12 +198,14 @@ func (n *node) turn() {
 		n.append(out.Append)
 	}
 	n.checkState(out.State)
-	for _, m := range out.Send {
-		n.checkPromise(m)
-		w.send(n, m)
+	for i := range out.Send {
+		n.emit(&out.Send[i])
 	}
 	if out.Append != nil {
 		n.write(out.Append)
+	}
+	if out.Restore != nil {
+		n.restore(out.Restore)
 	}
 	if len(out.Apply) > 0 {
 		n.apply(out.Apply)
@@ -161,57 +216,75 @@ func (n *node) turn() {
 	for _, f := range out.Fetch {
 		n.fetch(f)
 	}
-	n.checkLeases()
+	w.checkLeases(n)
 	n.arm()
+}
+
+// emit lets a message leave.
+func (n *node) emit(m *raft.Message) {
+	n.checkPromise(m)
+	if m.Type == raft.MsgSnapshot {
+		n.carry(*m)
+		return
+	}
+	n.w.send(n, *m)
 }
 
 // arm sets the timer to the core's next instant.
 func (n *node) arm() {
 	n.tick++
-	tick, life := n.tick, n.life
+	tick := n.tick
 	local := n.core.NextTick()
 	at := time.Duration(float64(local-n.origin)/n.rate) + time.Microsecond
-	n.w.after(max(at-n.w.now, time.Microsecond), func() {
-		if life != n.life {
-			return
-		}
-		n.whenAwake(func() {
-			if tick != n.tick {
-				return
-			}
+	n.later(max(at-n.w.now, time.Microsecond), func() {
+		if tick == n.tick {
 			n.core.Tick(n.clock())
 			n.turn()
-		})
+		}
 	})
 }
 
 // append follows the core's log.
 func (n *node) append(b *raft.AppendBatch) {
-	if b.TruncateAfter > uint64(len(n.log)) {
-		n.w.fail("node %d: batch %d leaves a hole: truncates after %d, last is %d", n.id, b.Seq, b.TruncateAfter, len(n.log))
+	w := n.w
+	if b.Snapshot != nil {
+		n.checkInstall(b)
+		n.log = segment{base: b.Snapshot.Index, baseRef: w.truth.committed[b.Snapshot.Index-1].ref}
+		n.configs = []*configEntry{w.truth.configAt(b.Snapshot.ConfigIndex)}
 	}
-	if b.TruncateAfter < n.soft.Commit && b.TruncateAfter < uint64(len(n.log)) {
-		n.w.fail("node %d cuts its log after %d, but %d is committed", n.id, b.TruncateAfter, n.soft.Commit)
+	switch last := n.log.last(); {
+	case b.TruncateAfter > last:
+		w.fail("node %d: batch %d leaves a hole: truncates after %d, last is %d", n.id, b.Seq, b.TruncateAfter, last)
+	case b.TruncateAfter < n.soft.Commit && b.TruncateAfter < last:
+		w.fail("node %d cuts its log after %d, but %d is committed", n.id, b.TruncateAfter, n.soft.Commit)
 	}
-	n.log = n.log[:b.TruncateAfter]
+	n.log.cut(b.TruncateAfter)
+	for k := len(n.configs); k > 1 && n.configs[k-1].index > b.TruncateAfter; k-- {
+		n.configs = n.configs[:k-1]
+	}
 	for i := range b.Entries {
-		e := b.Entries[i]
-		if e.Index != uint64(len(n.log))+1 {
-			n.w.fail("node %d: batch %d has entry %d behind %d", n.id, b.Seq, e.Index, len(n.log))
+		e := &b.Entries[i]
+		if e.Index != n.log.last()+1 {
+			w.fail("node %d: batch %d has entry %d behind %d", n.id, b.Seq, e.Index, n.log.last())
 		}
-		prev := ref{}
-		if len(n.log) > 0 {
-			prev = n.log[len(n.log)-1]
+		prev, _ := n.log.at(n.log.last())
+		self := ref{e.Term, digest(e)}
+		w.truth.appended(w, n, e, self, prev)
+		n.log.refs = append(n.log.refs, self)
+		if e.Kind == raft.EntryConfig {
+			n.configs = append(n.configs, w.truth.configs[position{e.Index, e.Term}])
 		}
-		n.log = append(n.log, ref{e.Term, digest(e)})
-		n.w.truth.appended(n.w, n.id, e, prev)
+	}
+	if at := b.TruncateAfter + uint64(len(b.Entries)); b.Last != at {
+		w.fail("node %d: batch %d says that the log ends at %d; it is %d", n.id, b.Seq, b.Last, at)
 	}
 }
 
 // apply applies entries after a while, in order.
 func (n *node) apply(es []raft.Entry) {
-	w, life := n.w, n.life
-	for _, e := range es {
+	w := n.w
+	for i := range es {
+		e := &es[i]
 		if e.Index != n.handed+1 {
 			w.fail("node %d is to apply %d behind %d", n.id, e.Index, n.handed)
 		}
@@ -221,109 +294,41 @@ func (n *node) apply(es []raft.Entry) {
 		}
 	}
 	n.applyAt = max(n.applyAt, w.now) + w.between(10*time.Microsecond, time.Millisecond)
-	w.after(n.applyAt-w.now, func() {
-		if life != n.life {
-			return
+	n.later(n.applyAt-w.now, func() {
+		for i := range es {
+			e := &es[i]
+			var conf *configEntry
+			if e.Kind == raft.EntryConfig {
+				conf = w.truth.configs[position{e.Index, e.Term}]
+			}
+			n.machine.apply(e, conf)
+			n.checkMachine()
+			n.acknowledge(e)
 		}
-		n.whenAwake(func() {
-			if life != n.life {
-				return
-			}
-			for _, e := range es {
-				w.truth.appliedOne(w, n.id, e)
-				n.applied = e.Index
-				n.acknowledge(e)
-			}
-			n.core.ApplyDone(n.applied)
-			n.turn()
-		})
+		n.core.ApplyDone(n.machine.applied)
+		n.considerSnapshot()
+		n.turn()
 	})
 }
 
-// acknowledge answers the client of an entry that this node proposed.
-func (n *node) acknowledge(e raft.Entry) {
-	for len(n.pending) > 0 && n.pending[0].index <= e.Index {
-		p := n.pending[0]
-		n.pending = n.pending[1:]
-		if p.index == e.Index && p.term == e.Term {
-			n.w.truth.acked = append(n.w.truth.acked, p)
-			n.w.truth.highestAck = max(n.w.truth.highestAck, p.index)
-			n.w.report.Acked++
-			n.lastAckAt = n.w.now
-		}
-	}
-}
-
-func (n *node) propose(burst int) {
-	var ps []raft.Proposal
-	first := n.w.truth.nextCommand
-	for i := range burst {
-		data := make([]byte, 8+n.w.rnd.IntN(120))
-		binary.BigEndian.PutUint64(data, first+uint64(i))
-		ps = append(ps, raft.Proposal{Kind: raft.EntryCommand, Wall: int64(n.w.now), Data: data})
-	}
-	index, term, err := n.core.Propose(ps, n.clock())
-	if err == nil {
-		n.w.truth.nextCommand += uint64(burst)
-		n.w.report.Proposals += burst
-		// A proposal of a lost term can't stand behind one of this term with a lower index.
-		n.pending = slices.DeleteFunc(n.pending, func(p pending) bool { return p.index >= index })
-		for i := range burst {
-			n.pending = append(n.pending, pending{index + uint64(i), term, first + uint64(i)})
-		}
-	}
-	n.turn()
-}
-
-func (n *node) read() {
-	n.readID++
-	n.reads = append(n.reads, pendingRead{n.readID, n.w.truth.highestAck})
-	n.core.ReadIndex(n.readID, n.clock())
-	n.turn()
-}
-
-func (n *node) readDone(r raft.ReadState) {
-	i := slices.IndexFunc(n.reads, func(p pendingRead) bool { return p.id == r.ID })
-	if i < 0 {
-		n.w.fail("node %d answers the read %d that nobody waits for", n.id, r.ID)
-	}
-	floor := n.reads[i].floor
-	n.reads = slices.Delete(n.reads, i, i+1)
-	if r.Err != nil {
-		return
-	}
-	n.w.report.Reads++
-	if r.Index < floor {
-		n.w.fail("stale read on node %d: index %d, but %d was acknowledged before it was asked", n.id, r.Index, floor)
-	}
-}
-
-// fetch reads entries that the core has no longer in memory; they must be durable.
+// fetch reads entries that the core has no longer in memory; they must be durable, or cut meanwhile.
 func (n *node) fetch(f raft.FetchRequest) {
-	life := n.life
-	n.w.after(n.w.between(100*time.Microsecond, 5*time.Millisecond), func() {
-		if life != n.life {
-			return
+	n.later(n.w.between(100*time.Microsecond, 5*time.Millisecond), func() {
+		d := &n.disk
+		var es []raft.Entry
+		size := 0
+		for i := f.Lo; i > d.base && i < f.Hi && i <= d.segment.last(); i++ {
+			e := d.log[i-d.base-1]
+			size += e.Size()
+			if len(es) > 0 && size > f.MaxBytes {
+				break
+			}
+			es = append(es, e)
 		}
-		n.whenAwake(func() {
-			if life != n.life {
-				return
-			}
-			var es []raft.Entry
-			size := 0
-			for i := f.Lo; i < f.Hi && i <= uint64(len(n.disk.log)); i++ {
-				e := n.disk.log[i-1]
-				size += e.Size()
-				if len(es) > 0 && size > f.MaxBytes {
-					break
-				}
-				es = append(es, e)
-			}
-			if len(es) == 0 && f.Hi <= uint64(len(n.log)) && n.soft.Role == raft.Leader {
-				n.w.fail("node %d asks for %d to %d, of which nothing is durable", n.id, f.Lo, f.Hi)
-			}
-			n.core.Fetched(f.To, f.Lo, es, n.clock())
-			n.turn()
-		})
+		if len(es) == 0 && f.Lo > n.log.base && f.Hi <= n.log.last() && n.soft.Role == raft.Leader {
+			n.w.fail("node %d asks for %d to %d, of which nothing is durable", n.id, f.Lo, f.Hi)
+		}
+		n.core.Fetched(f.To, f.Lo, es, n.clock())
+		n.turn()
 	})
 }

@@ -3,9 +3,11 @@ package sim
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"maps"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -23,7 +25,7 @@ func TestSeeds(t *testing.T) {
 	t.Parallel()
 	var (
 		mu     sync.Mutex
-		total  = Report{Faults: map[string]int{}}
+		total  = Report{Faults: map[string]int{}, Ops: map[string]int{}}
 		next   atomic.Uint64
 		failed atomic.Bool
 		wg     sync.WaitGroup
@@ -49,15 +51,19 @@ func TestSeeds(t *testing.T) {
 		}()
 	}
 	wg.Wait()
-	t.Logf("%d seeds, %v of virtual time, %d events, %d terms with a leader, %d proposals, %d acknowledged, %d reads",
-		*flagSeeds, total.Virtual.Round(time.Second), total.Events, total.Leaders, total.Proposals, total.Acked, total.Reads)
-	for _, k := range slices.Sorted(maps.Keys(total.Faults)) {
-		t.Logf("%6d × %s", total.Faults[k], k)
-	}
+	t.Logf("%d seeds, %v of virtual time, %d events, %d terms with a leader, %d entries committed, %d proposals, %d acknowledged, %d reads",
+		*flagSeeds, total.Virtual.Round(time.Second), total.Events, total.Leaders, total.Entries, total.Proposals, total.Acked, total.Reads)
+	logCounts(t, "faults", total.Faults)
+	logCounts(t, "operations", total.Ops)
 	if *flagSeeds >= 100 && !failed.Load() {
-		for _, k := range []string{"crash", "freeze", "partition", "isolation", "one-way cut", "bad network", "disk stall", "transfer"} {
+		for _, k := range faultKinds {
 			if total.Faults[k] == 0 {
 				t.Errorf("the fault %q never happened", k)
+			}
+		}
+		for _, k := range opKinds {
+			if total.Ops[k] == 0 {
+				t.Errorf("%q never happened", k)
 			}
 		}
 		if total.Acked == 0 || total.Reads == 0 {
@@ -66,10 +72,22 @@ func TestSeeds(t *testing.T) {
 	}
 }
 
+func logCounts(t *testing.T, what string, counts map[string]int) {
+	var b strings.Builder
+	for _, k := range slices.Sorted(maps.Keys(counts)) {
+		fmt.Fprintf(&b, "\n%7d × %s", counts[k], k)
+	}
+	t.Logf("%s:%s", what, b.String())
+}
+
+// options makes clusters that begin with one, three and five members.
 func options(seed uint64, t *testing.T) Options {
 	opt := Options{Seed: seed, Nodes: 3, For: 8 * time.Second, Heal: 6 * time.Second}
-	if seed%3 == 0 {
+	switch {
+	case seed%3 == 0:
 		opt.Nodes = 5
+	case seed%10 == 1:
+		opt.Nodes = 1
 	}
 	if *flagTrace {
 		opt.Trace = func(line string) { t.Log(line) }
@@ -84,8 +102,12 @@ func (r *Report) add(o Report) {
 	r.Acked += o.Acked
 	r.Reads += o.Reads
 	r.Leaders += o.Leaders
+	r.Entries += o.Entries
 	for k, n := range o.Faults {
 		r.Faults[k] += n
+	}
+	for k, n := range o.Ops {
+		r.Ops[k] += n
 	}
 }
 

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"time"
 
 	"github.com/coordd/coordd/pkg/raft"
@@ -8,19 +9,26 @@ import (
 
 // truth is what an observer who sees everything knows; the invariants are checked against it.
 type truth struct {
-	quorum      int
 	leaders     map[uint64]raft.MemberID // by term
 	entries     map[position]birth
-	committed   []commit // index i is at i − 1
+	committed   []commit        // index i is at i − 1
+	committedIn map[uint64]bool // terms of which an entry is committed
+
+	static  *configEntry
+	configs map[position]*configEntry // all that were ever appended
+	history []*configEntry            // those that are committed, the static one first
+	open    []*configEntry            // those that may still be
+
 	acked       []pending
 	highestAck  uint64
 	nextCommand uint64
 }
 
-// commit is a committed entry and the term of the leader that committed it.
+// commit is a committed entry, the term of the leader that committed it, and the state once it is applied.
 type commit struct {
 	ref
-	in uint64
+	in    uint64
+	state fnv
 }
 
 // position names an entry: the leader of a term creates at most one at an index.
@@ -33,20 +41,21 @@ type birth struct {
 	time       int64         // cluster time
 }
 
-func newTruth(nodes int) *truth {
-	return &truth{quorum: nodes/2 + 1, leaders: map[uint64]raft.MemberID{}, entries: map[position]birth{}, nextCommand: 1}
+func newTruth(static []raft.Member) *truth {
+	c := &configEntry{conf: raft.Configuration{Members: static}}
+	return &truth{leaders: map[uint64]raft.MemberID{}, entries: map[position]birth{}, committedIn: map[uint64]bool{},
+		static: c, configs: map[position]*configEntry{}, history: []*configEntry{c}, nextCommand: 1}
 }
 
 // appended checks log matching (one entry at an index and term, with one predecessor) and entry times.
-func (t *truth) appended(w *world, id raft.MemberID, e raft.Entry, prev ref) {
+func (t *truth) appended(w *world, n *node, e *raft.Entry, self, prev ref) {
 	p := position{e.Index, e.Term}
-	self := ref{e.Term, digest(e)}
 	if b, known := t.entries[p]; known {
 		if b.self != self {
-			w.fail("node %d has another entry at %d/%d than the one first appended there", id, e.Index, e.Term)
+			w.fail("node %d has another entry at %d/%d than the one first appended there", n.id, e.Index, e.Term)
 		}
 		if b.prev != prev {
-			w.fail("logs do not match: entry %d/%d of node %d has another predecessor", e.Index, e.Term, id)
+			w.fail("logs do not match: entry %d/%d of node %d has another predecessor", e.Index, e.Term, n.id)
 		}
 		return
 	}
@@ -61,36 +70,54 @@ func (t *truth) appended(w *world, id raft.MemberID, e raft.Entry, prev ref) {
 		w.fail("entry %d/%d: cluster time ran %v while at most %v passed", e.Index, e.Term, time.Duration(e.Time-before.time), most)
 	}
 	t.entries[p] = birth{self, prev, w.now, e.Time}
+	if e.Kind == raft.EntryConfig {
+		t.configured(w, n, e)
+	}
 }
 
 // commitTo checks entries that a node takes for committed: the same on every node, and, when nobody knew of
-// it before, durable on a majority.
+// it before, durable on a majority of the configuration that is in effect there. What a snapshot put in the place of
+// entries was committed before, and ends with the same entry.
 func (t *truth) commitTo(w *world, n *node, from, to uint64) {
-	for i := from + 1; i <= to; i++ {
-		mine := n.log[i-1]
+	for i := max(from+1, n.log.base); i > 0 && i <= to; i++ {
+		mine, _ := n.log.at(i)
 		if i <= uint64(len(t.committed)) {
 			if t.committed[i-1].ref != mine {
 				w.fail("node %d has committed %d/%d, another one %d/%d", n.id, i, mine.term, i, t.committed[i-1].term)
 			}
 			continue
 		}
-		durable := 0
-		for _, other := range w.nodes {
-			if log := other.disk.log; uint64(len(log)) >= i && log[i-1].Term == mine.term {
-				durable++
-			}
+		durable, voters := w.heldByMajority(n.conf(), i, mine)
+		if durable <= voters/2 && len(n.unchecked) > 0 {
+			// The configuration was appended in this turn, maybe on the strength of this commit.
+			durable, voters = w.heldByMajority(&n.unchecked[0].before.conf, i, mine)
 		}
-		if durable < t.quorum {
-			w.fail("node %d has committed %d/%d, which is durable on %d of %d", n.id, i, mine.term, durable, len(w.nodes))
+		if durable <= voters/2 {
+			w.fail("node %d has committed %d/%d, which is durable on %d of the %d voters: %s", n.id, i, mine.term, durable, voters, describe(n.conf()))
 		}
-		t.committed = append(t.committed, commit{mine, n.soft.Term})
+		t.commitOne(w, n, i, mine)
 	}
 }
 
-// elected checks that a term has one leader, and that it has everything that leaders of earlier terms
-// committed (figure 3.2: leader completeness; a leader whose election took long may lack what one of a later
-// term committed meanwhile).
-func (t *truth) elected(w *world, n *node) {
+func (t *truth) commitOne(w *world, n *node, index uint64, r ref) {
+	state := fnv(0)
+	if index > 1 {
+		state = t.committed[index-2].state
+	}
+	t.committed = append(t.committed, commit{r, n.soft.Term, state.word(r.digest)})
+	t.committedIn[r.term] = true
+	if c := t.configs[position{index, r.term}]; c != nil {
+		w.note("the configuration at %d/%d is committed", index, r.term)
+		w.changed(&t.active().conf, &c.conf)
+		t.history = append(t.history, c)
+	}
+	t.open = slices.DeleteFunc(t.open, func(c *configEntry) bool { return c.index <= index })
+}
+
+// elected checks that a term has one leader, that it may lead by the configuration in effect there, and that it has
+// everything that leaders of earlier terms committed (figure 3.2: leader completeness; a leader whose election took
+// long may lack what one of a later term committed meanwhile).
+func (t *truth) elected(w *world, n *node, before *configEntry) {
 	term := n.soft.Term
 	if other, known := t.leaders[term]; known {
 		if other != n.id {
@@ -100,17 +127,23 @@ func (t *truth) elected(w *world, n *node) {
 	}
 	t.leaders[term] = n.id
 	w.note("node %d leads term %d", n.id, term)
-	for i, c := range t.committed {
-		if c.in < term && (i >= len(n.log) || n.log[i] != c.ref) {
+	switch m, listed := before.conf.Member(n.id); {
+	case !listed || m.Learner || m.Standby:
+		w.fail("node %d leads term %d as %+v of %s", n.id, term, m, describe(&before.conf))
+	case !m.Incarnation.IsZero() && m.Incarnation != n.incarnation:
+		w.fail("node %d leads term %d with another directory than the one that is recorded", n.id, term)
+	case n.disk.mark != nil:
+		w.fail("node %d leads term %d without what it lost up to %v", n.id, term, *n.disk.mark)
+	}
+	// What it takes for committed was compared before; what is below its base was committed.
+	for i := max(n.log.base, min(n.soft.Commit, uint64(len(t.committed)))); i < uint64(len(t.committed)); i++ {
+		c := &t.committed[i]
+		if at, known := n.log.at(i + 1); c.in < term && (!known || at != c.ref) {
 			w.fail("node %d leads term %d without the committed entry %d/%d", n.id, term, i+1, c.term)
 		}
 	}
-}
-
-// appliedOne checks that what is applied at an index is what is committed there.
-func (t *truth) appliedOne(w *world, id raft.MemberID, e raft.Entry) {
-	if e.Index > uint64(len(t.committed)) || t.committed[e.Index-1].ref != (ref{e.Term, digest(e)}) {
-		w.fail("node %d applies %d/%d, which is not what is committed there", id, e.Index, e.Term)
+	if w.faulty && w.chance(3) {
+		n.later(0, func() { w.operateOn(n) }) // an operator who is in a hurry
 	}
 }
 

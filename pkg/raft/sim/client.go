@@ -1,0 +1,124 @@
+package sim
+
+import (
+	"encoding/binary"
+	"slices"
+	"time"
+
+	"github.com/coordd/coordd/pkg/raft"
+)
+
+// pending is a proposal that this node accepted as the leader.
+type pending struct {
+	index, term uint64
+	command     uint64
+}
+
+// pendingRead is a read that waits for its index; floor is the highest index acknowledged to anybody when
+// it was asked.
+type pendingRead struct {
+	id    uint64
+	floor uint64
+}
+
+// propose hands a command to some node now and then; most of them are not the leader and refuse.
+func (w *world) propose() {
+	w.after(w.between(proposeEvery/2, 2*proposeEvery), w.propose)
+	n := w.anyNode()
+	if l := w.leader(); l != nil && !w.chance(8) {
+		n = l
+	}
+	if !n.awake() {
+		return
+	}
+	switch w.rnd.IntN(6) {
+	case 0:
+		n.read()
+	case 1:
+		n.leaseRead()
+	}
+	burst := 1
+	if w.chance(10) {
+		burst = 1 + w.rnd.IntN(40)
+	}
+	n.propose(burst)
+}
+
+func (n *node) propose(burst int) {
+	var ps []raft.Proposal
+	first := n.w.truth.nextCommand
+	for i := range burst {
+		data := make([]byte, 8+n.w.rnd.IntN(120))
+		binary.BigEndian.PutUint64(data, first+uint64(i))
+		ps = append(ps, raft.Proposal{Kind: raft.EntryCommand, Wall: int64(n.w.now), Data: data})
+	}
+	index, term, err := n.core.Propose(ps, n.clock())
+	if err == nil {
+		n.w.truth.nextCommand += uint64(burst)
+		n.w.report.Proposals += burst
+		// A proposal of a lost term can't stand behind one of this term with a lower index.
+		n.pending = slices.DeleteFunc(n.pending, func(p pending) bool { return p.index >= index })
+		for i := range burst {
+			n.pending = append(n.pending, pending{index + uint64(i), term, first + uint64(i)})
+		}
+	}
+	n.turn()
+}
+
+// acknowledge answers the client of an entry that this node proposed.
+func (n *node) acknowledge(e *raft.Entry) {
+	for len(n.pending) > 0 && n.pending[0].index <= e.Index {
+		p := n.pending[0]
+		n.pending = n.pending[1:]
+		if p.index == e.Index && p.term == e.Term {
+			n.w.truth.acked = append(n.w.truth.acked, p)
+			n.w.truth.highestAck = max(n.w.truth.highestAck, p.index)
+			n.w.report.Acked++
+			n.lastAckAt = n.w.now
+		}
+	}
+}
+
+func (n *node) read() {
+	n.readID++
+	n.reads = append(n.reads, pendingRead{n.readID, n.w.truth.highestAck})
+	n.core.ReadIndex(n.readID, n.clock())
+	n.turn()
+}
+
+// leaseRead reads on the strength of a lease, without a round.
+func (n *node) leaseRead() {
+	until, ok := n.core.Lease(n.clock())
+	if !ok || until <= n.clock() {
+		return
+	}
+	n.w.operated("lease read")
+	if n.soft.Commit < n.w.truth.highestAck {
+		n.w.fail("stale lease on node %d: it has committed %d, and %d was acknowledged", n.id, n.soft.Commit, n.w.truth.highestAck)
+	}
+}
+
+func (n *node) readDone(r raft.ReadState) {
+	i := slices.IndexFunc(n.reads, func(p pendingRead) bool { return p.id == r.ID })
+	if i < 0 {
+		n.w.fail("node %d answers the read %d that nobody waits for", n.id, r.ID)
+	}
+	floor := n.reads[i].floor
+	n.reads = slices.Delete(n.reads, i, i+1)
+	if r.Err != nil {
+		return
+	}
+	n.w.report.Reads++
+	if n.soft.Role != raft.Leader {
+		n.w.operated("read through a follower")
+	}
+	if r.Index < floor {
+		n.w.fail("stale read on node %d: index %d, but %d was acknowledged before it was asked", n.id, r.Index, floor)
+	}
+}
+
+// operated counts what was asked for, or came of it.
+func (w *world) operated(what string) { w.report.Ops[what]++ }
+
+// ackedSince reports whether a node acknowledged something after an instant.
+func (n *node) ackedSince(at time.Duration) bool { return n.lastAckAt > at }

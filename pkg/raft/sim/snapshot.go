@@ -1,0 +1,150 @@
+package sim
+
+import (
+	"time"
+
+	"github.com/coordd/coordd/pkg/raft"
+)
+
+// considerSnapshot takes a snapshot of what is applied, now and then.
+func (n *node) considerSnapshot() {
+	has := uint64(0)
+	if n.disk.snap != nil {
+		has = n.disk.snap.meta.Index
+	}
+	if n.saving || n.machine.applied < has+n.patience || !n.w.chance(4) {
+		return
+	}
+	n.saving = true
+	s := n.machine.snapshot()
+	took := n.w.between(time.Millisecond, 40*time.Millisecond)
+	if n.w.chance(8) {
+		took = n.w.between(40*time.Millisecond, time.Second)
+	}
+	n.later(took, func() { n.save(s) })
+}
+
+// save makes a snapshot durable once the log has its last entry durably: what is applied here may be ahead of this
+// member's own disk.
+func (n *node) save(s *snapshot) {
+	d, w := &n.disk, n.w
+	if at, known := d.segment.at(s.meta.Index); s.meta.Index > d.base && (!known || at.term != s.meta.Term) {
+		n.later(5*time.Millisecond, func() { n.save(s) })
+		return
+	}
+	n.saving = false
+	if s.meta.Index <= d.base || (d.snap != nil && s.meta.Index <= d.snap.meta.Index) {
+		return // overtaken by a leader's
+	}
+	d.snap = s
+	w.operated("snapshot taken")
+	w.note("node %d has a snapshot at %d/%d", n.id, s.meta.Index, s.meta.Term)
+	if w.faulty && w.chance(12) {
+		w.happened("crash between a snapshot and the cut")
+		n.stop()
+		w.after(w.between(20*time.Millisecond, time.Second), n.start)
+		return
+	}
+	n.core.SetSnapshot(s.meta, n.clock())
+	n.turn()
+	n.later(w.between(0, 5*time.Millisecond), func() { n.cut(s.meta.Index) })
+}
+
+// cut lets the log begin later. The core is told first, so that it asks for nothing that is about to go. A random
+// tail stays.
+func (n *node) cut(index uint64) {
+	w := n.w
+	to := min(index-min(index, uint64(w.rnd.IntN(60))), max(n.soft.Commit, 1)-1)
+	if to <= n.log.base {
+		return
+	}
+	n.core.Compacted(to, n.clock())
+	n.log.compact(to)
+	w.operated("log cut")
+	w.note("node %d cuts its log up to %d", n.id, to)
+	n.turn()
+	n.later(w.between(0, 10*time.Millisecond), func() { n.disk.compact(to) })
+}
+
+// carry brings a snapshot to a peer, outside the network of messages: it takes its time, and may never arrive.
+func (n *node) carry(m raft.Message) {
+	w, d := n.w, &n.disk
+	s := d.take(m.Snapshot)
+	if s == nil {
+		w.fail("node %d sends the snapshot at %d/%d, which it does not have", n.id, m.Snapshot.Index, m.Snapshot.Term)
+	}
+	m.Incarnation = n.incarnation
+	w.operated("snapshot sent")
+	w.note("node %d sends node %d its snapshot at %d in term %d", n.id, m.To, s.meta.Index, m.Term)
+	took := w.between(time.Millisecond, 100*time.Millisecond)
+	if w.faulty && w.chance(5) {
+		w.happened("slow snapshot")
+		took = w.between(100*time.Millisecond, 2500*time.Millisecond)
+	}
+	told := func(ok bool) {
+		n.later(w.between(50*time.Microsecond, 5*time.Millisecond), func() {
+			n.core.SnapshotDone(m.To, s.meta.Index, ok, n.clock())
+			n.turn()
+		})
+	}
+	n.later(took, func() {
+		to := w.byID[m.To]
+		switch {
+		case to == nil || !to.awake() || w.net.cut[m.From][m.To] || !w.linked(n, to):
+			told(false)
+			return
+		case w.faulty && w.chance(6):
+			w.happened("snapshot lost")
+			told(false)
+			return
+		}
+		to.receive(s, m, told)
+	})
+}
+
+// receive makes a snapshot durable and hands it to the core, once or more.
+func (n *node) receive(s *snapshot, m raft.Message, told func(ok bool)) {
+	w := n.w
+	n.disk.received = append(n.disk.received, s)
+	life := n.life
+	hand := func() {
+		w.hash = w.hash.message(w.now, &m)
+		w.show("%d→%d snapshot at %d/%d of term %d", m.From, m.To, s.meta.Index, s.meta.Term, m.Term)
+		n.step(m)
+		if w.faulty && w.chance(8) {
+			// Mostly while the batch that installs it is on its way to the disk.
+			n.later(w.between(0, 2*time.Millisecond), func() {
+				w.happened("crash at an install")
+				n.stop()
+				w.after(w.between(20*time.Millisecond, time.Second), n.start)
+			})
+		}
+	}
+	n.later(w.between(0, 3*time.Millisecond), hand)
+	if w.faulty && w.chance(6) {
+		w.happened("snapshot repeated")
+		n.later(w.between(time.Millisecond, 1500*time.Millisecond), hand)
+	}
+	w.after(3*time.Millisecond, func() { told(n.life == life && n.core != nil) })
+}
+
+// restore puts a leader's snapshot in the place of the state machine's state, in its turn among what is applied.
+func (n *node) restore(meta *raft.SnapshotMeta) {
+	w := n.w
+	s := n.disk.take(meta)
+	if s == nil {
+		w.fail("node %d is to restore the snapshot at %d/%d, which it does not have", n.id, meta.Index, meta.Term)
+	}
+	if meta.Index <= n.handed {
+		w.fail("node %d is to restore the snapshot at %d, and was handed %d", n.id, meta.Index, n.handed)
+	}
+	n.handed = meta.Index
+	n.applyAt = max(n.applyAt, w.now) + w.between(100*time.Microsecond, 30*time.Millisecond)
+	n.later(n.applyAt-w.now, func() {
+		n.machine = s.state
+		n.checkMachine()
+		n.pending = nil
+		n.core.ApplyDone(meta.Index)
+		n.turn()
+	})
+}
