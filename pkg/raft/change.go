@@ -54,7 +54,7 @@ func (c Configuration) Replaced(id MemberID, address string) (Configuration, err
 	if c.indispensable(id) {
 		return c, fmt.Errorf("replacing %s: %w", m.label(), ErrLastVoter)
 	}
-	return c.with(id, func(m *Member) {
+	next := c.with(id, func(m *Member) {
 		if !m.Incarnation.IsZero() {
 			m.Former = m.Incarnation
 		}
@@ -64,7 +64,8 @@ func (c Configuration) Replaced(id MemberID, address string) (Configuration, err
 		if address != "" {
 			m.Address = address
 		}
-	}).set(), nil
+	}).set()
+	return next, next.valid()
 }
 
 // Promoted has a learner become a voter once it has caught up; a voter stays one. ErrNoMember: it is not there.
