@@ -69,17 +69,19 @@ func (c *Core) eligible() bool {
 		c.log.durable >= c.log.base && c.log.applied >= c.log.base
 }
 
-// electable reports whether this member may campaign as far as the membership goes. One that is no voter any more
-// still may until that is committed: it may be the only one that can win, and so the only one that can commit it
-// (dissertation, section 4.2.2). [A leader of two that stored its own removal and crashed leaves a log
-// that the other's does not reach.]
+// electable reports whether this member may campaign as far as the membership goes. One that may not any more still
+// may until that is committed: it may be the only one that can win, and so the only one that can commit it
+// (dissertation, section 4.2.2). [A leader of two that stored its own removal, or that it is a standby now, and crashed
+// leaves a log that the other's does not reach.]
 func (c *Core) electable() bool {
-	conf := c.current().conf
-	if !conf.isVoter(c.id) && c.configs.pending(c.log.commit) {
-		conf = c.configs.active(c.log.commit).conf
+	if c.cfg.Standby {
+		return false
 	}
-	m, listed := conf.Member(c.id)
-	return listed && !m.Learner && !m.Standby && !c.cfg.Standby
+	stands := func(conf *Configuration) bool {
+		m, listed := conf.Member(c.id)
+		return listed && !m.Learner && !m.Standby
+	}
+	return stands(&c.current().conf) || stands(&c.configs.active(c.log.commit).conf)
 }
 
 func (c *Core) tickElection() {
