@@ -24,7 +24,7 @@ func (n *node) checkState(s raft.SoftState) {
 		n.noteContacts()
 	}
 	if s.Role == raft.Leader && (old.Role != raft.Leader || old.Term != s.Term) {
-		w.truth.elected(w, n, n.electedBy())
+		w.truth.elected(w, n, n.electedBy(), old.Commit)
 	}
 	w.truth.commitTo(w, n, old.Commit, s.Commit)
 	for _, c := range n.unchecked {

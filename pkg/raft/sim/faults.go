@@ -142,7 +142,7 @@ func (w *world) survives(c *raft.Configuration, without *node) bool {
 		m := &c.Members[i]
 		n := w.byID[m.ID]
 		lost := w.lost(m) || (n != nil && n == without)
-		if m.Learner && !(m.Promote && lost) {
+		if m.Learner && !(m.Promote && lost && !m.Incarnation.IsZero()) {
 			continue
 		}
 		voters++
@@ -156,7 +156,7 @@ func (w *world) survives(c *raft.Configuration, without *node) bool {
 // lost reports whether what a member acknowledged may be gone.
 func (w *world) lost(m *raft.Member) bool {
 	n := w.byID[m.ID]
-	return n == nil || n.disk.mark != nil || (!m.Incarnation.IsZero() && m.Incarnation != n.incarnation)
+	return n == nil || n.disk.mark != nil || n.incarnation == m.Former || (!m.Incarnation.IsZero() && m.Incarnation != n.incarnation)
 }
 
 // blank reports whether a member has nothing yet: it may not vote before a leader gave it something.

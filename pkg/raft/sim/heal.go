@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"time"
-
-	"github.com/coordd/coordd/pkg/raft"
 )
 
 // heal ends every fault for good. Operators replace what is lost, and do nothing else any more.
@@ -34,15 +32,16 @@ func (w *world) repair() {
 	conf, _ := l.core.Config()
 	for _, m := range conf.Members {
 		n := w.byID[m.ID]
-		if n == nil || n.gone {
+		if n == nil || n.gone || n.incarnation == m.Former {
 			n = w.newNode(m.ID, nil)
 		}
 		n.start()
 		if m.Incarnation.IsZero() || m.Incarnation == n.incarnation {
 			continue
 		}
-		m.Incarnation, m.Learner, m.Standby, m.Promote = raft.Incarnation{}, true, false, true
-		w.proposeConf(l, with(&conf, m), "replace what is lost")
+		if next, err := conf.Replaced(m.ID, ""); err == nil {
+			w.proposeConf(l, next, "replace what is lost")
+		}
 		return
 	}
 }

@@ -196,39 +196,41 @@ func (w *world) remove(n *node, conf *raft.Configuration, m raft.Member) {
 	w.proposeConf(n, next, what)
 }
 
-// replace gives a member's ID to a new directory. The old one is gone before, as after a loss; or it goes on running,
-// and is taken for the new one.
+// replace gives a member's ID to a new directory. The old one is gone before, as after a loss; or it goes on running
+// for a while, and nobody may hear it.
 func (w *world) replace(n *node, conf *raft.Configuration, m raft.Member) {
+	old := w.byID[m.ID]
 	lost := w.lost(&m)
+	next, err := conf.Replaced(m.ID, "")
+	if m.ID == n.id || err != nil || n.soft.Role != raft.Leader || !w.survives(&next, nil) || (!lost && !w.mayLose(old)) {
+		return
+	}
+	fresh := func() {
+		if w.byID[m.ID] == old && (lost || w.mayLose(old)) {
+			w.after(w.between(0, 800*time.Millisecond), w.newNode(m.ID, nil).start)
+		}
+	}
 	what := "replace"
 	switch {
-	case m.ID == n.id:
-		return
 	case lost:
-		what = "replace what is lost"
-	case w.chance(4):
-		what = "replace a live directory"
-	}
-	next := m
-	next.Incarnation, next.Learner, next.Standby, next.Promote = raft.Incarnation{}, true, false, true
-	if conf := with(conf, next); len(conf.Voters()) == 0 || !w.survives(&conf, nil) {
-		return
-	}
-	if n.soft.Role != raft.Leader {
-		return
-	}
-	if what == "replace" {
-		if !w.mayLose(w.byID[m.ID]) {
-			return
+		if what = "replace what is lost"; old == nil || old.gone || old.incarnation == m.Former || w.chance(3) {
+			fresh()
 		}
-		w.after(w.between(0, 800*time.Millisecond), w.newNode(m.ID, nil).start)
-	} else if lost && w.chance(3) {
-		w.after(w.between(0, 800*time.Millisecond), w.newNode(m.ID, nil).start)
+	case w.chance(3):
+		what = "replace a live directory"
+		w.after(w.between(0, time.Second), fresh)
+	default:
+		fresh()
 	}
-	if fresh := w.byID[m.ID]; fresh != nil && w.chance(3) {
-		next.Incarnation = fresh.incarnation
+	if n := w.byID[m.ID]; n != nil && n != old && w.chance(3) {
+		next = with(&next, withIncarnation(memberOf(&next, m.ID), n.incarnation))
 	}
-	w.proposeConf(n, with(conf, next), what)
+	w.proposeConf(n, next, what)
+}
+
+func withIncarnation(m raft.Member, in raft.Incarnation) raft.Member {
+	m.Incarnation = in
+	return m
 }
 
 // alter changes one member's flags.

@@ -114,10 +114,13 @@ func (t *truth) commitOne(w *world, n *node, index uint64, r ref) {
 	t.open = slices.DeleteFunc(t.open, func(c *configEntry) bool { return c.index <= index })
 }
 
+// stands reports whether a member may lead.
+func stands(m *raft.Member) bool { return m.ID != 0 && !m.Learner && !m.Standby }
+
 // elected checks that a term has one leader, that it may lead by the configuration in effect there, and that it has
 // everything that leaders of earlier terms committed (figure 3.2: leader completeness; a leader whose election took
 // long may lack what one of a later term committed meanwhile).
-func (t *truth) elected(w *world, n *node, before *configEntry) {
+func (t *truth) elected(w *world, n *node, before *configEntry, committed uint64) {
 	term := n.soft.Term
 	if other, known := t.leaders[term]; known {
 		if other != n.id {
@@ -127,8 +130,12 @@ func (t *truth) elected(w *world, n *node, before *configEntry) {
 	}
 	t.leaders[term] = n.id
 	w.note("node %d leads term %d", n.id, term)
-	switch m, listed := before.conf.Member(n.id); {
-	case !listed || m.Learner || m.Standby:
+	m := memberOf(&before.conf, n.id)
+	if was := before.before; !stands(&m) && before.index > committed && was != nil {
+		m = memberOf(&was.conf, n.id) // what is not committed does not keep it (dissertation, section 4.2.2)
+	}
+	switch {
+	case !stands(&m):
 		w.fail("node %d leads term %d as %+v of %s", n.id, term, m, describe(&before.conf))
 	case !m.Incarnation.IsZero() && m.Incarnation != n.incarnation:
 		w.fail("node %d leads term %d with another directory than the one that is recorded", n.id, term)
