@@ -40,3 +40,39 @@ func TestWhoIsLeavingStandsUntilThatIsCommitted(t *testing.T) {
 		})
 	}
 }
+
+// TestWhoWasAwayFollowsAReplacedLeader: a member that was away knows another one by the directory that it had before it
+// was replaced. It follows it where it leads, and votes for it where it stands; but what it says besides counts nothing.
+func TestWhoWasAwayFollowsAReplacedLeader(t *testing.T) {
+	t.Parallel()
+	conf := Configuration{Members: members(3)}
+	conf.Members[0].Incarnation, conf.Members[1].Incarnation, conf.Members[2].Incarnation = Incarnation{1}, Incarnation{2}, Incarnation{3}
+	begin := func() *tray {
+		y := one(t, 3, HardState{Term: 1}, 1)
+		y.c.cfg.Incarnation = Incarnation{1}
+		y.step(Message{Type: MsgAppend, From: 3, Term: 2, Index: 1, LogTerm: 1, Commit: 2, Incarnation: Incarnation{3},
+			Entries: []Entry{{Index: 2, Term: 2, Kind: EntryConfig, Data: conf.Encode()}}})
+		y.writeAll()
+		y.pass(time.Second)
+		y.take(MsgAppendResp)
+		return y
+	}
+	y := begin()
+	y.step(Message{Type: MsgVote, From: 2, Term: 9, Index: 7, LogTerm: 8, Incarnation: Incarnation{22}})
+	y.writeAll()
+	if got := y.take(MsgVoteResp); len(got) != 1 || got[0].Reject {
+		t.Fatalf("asked for its vote by a replaced member: %+v", got)
+	}
+	y = begin()
+	y.step(Message{Type: MsgAppend, From: 2, Term: 9, Index: 2, LogTerm: 2, Entries: entries(3, 9), Incarnation: Incarnation{22}})
+	y.writeAll()
+	if got := y.take(MsgAppendResp); len(got) != 1 || got[0].Index != 3 || got[0].Reject {
+		t.Fatalf("sent an entry by a replaced leader: %+v", got)
+	}
+	before := y.c.Stats.WrongIncarnation
+	y.step(Message{Type: MsgHello, From: 2, Round: 4, Incarnation: Incarnation{23}})
+	y.step(Message{Type: MsgPreVoteResp, From: 2, Term: 30, Reject: true, Incarnation: Incarnation{23}})
+	if y.c.Stats.WrongIncarnation != before+2 || y.c.hard.Term != 9 || len(y.take(MsgHelloResp)) != 0 {
+		t.Fatalf("another directory is heard: %+v, term %d", y.c.Stats, y.c.hard.Term)
+	}
+}

@@ -71,19 +71,23 @@ func (c *Core) admit(m *Message) (*peer, bool) {
 		return nil, false
 	}
 	p := c.peer(m.From)
+	stranger := p != nil && !c.sameIncarnation(p, m.Incarnation)
+	if stranger {
+		p = nil // it is not the one that is listed
+	}
 	switch {
 	case p != nil:
-		if !c.sameIncarnation(p, m.Incarnation) {
-			c.Stats.WrongIncarnation++
-			return nil, false
-		}
 	case m.Term < c.hard.Term && asks(m.Type):
 		// A node that was removed, or that we do not know yet: it learns of the newer term below.
 	case m.Type == MsgAppend || m.Type == MsgHeartbeat || m.Type == MsgSnapshot || m.Type == MsgPreVote || m.Type == MsgVote:
-		// An elected leader, or a candidate, that our configuration does not list yet: it is the sender's that counts
-		// (dissertation, section 4.1). [Who was away while the others were replaced may have the vote that they need.]
+		// An elected leader, or a candidate, that our configuration does not list yet, or lists with the directory that
+		// it had before it was replaced: it is the sender's that counts (dissertation, section 4.1). [Who was away while
+		// the others were replaced may have the vote that they need.] A wiped directory neither leads nor stands.
 	case m.From == c.leader && m.Term == c.hard.Term:
 		// The leader whose own removal is in our log already.
+	case stranger:
+		c.Stats.WrongIncarnation++
+		return nil, false
 	default:
 		c.Stats.UnknownMember++
 		return nil, false
