@@ -93,7 +93,8 @@ func (c *Core) syncPeers() {
 		if !p.recorded.IsZero() && m.Incarnation.IsZero() {
 			p.giveUp(c)
 		}
-		begins := c.role == Leader && m.Promote && !p.member.Promote
+		anew := !p.recorded.IsZero() && m.Incarnation != p.recorded
+		begins := c.role == Leader && m.Promote && (!p.member.Promote || anew)
 		p.voter, p.standby, p.recorded, p.member = !m.Learner, m.Standby, m.Incarnation, *m
 		if begins {
 			c.beginWarmup(p)

@@ -354,3 +354,19 @@ func TestTransferToWhoCantTakeOver(t *testing.T) {
 	}
 	nw.propose(l, "goes on")
 }
+
+// TestReplacedLearnerBeginsAnew: what the directory before had caught up with says nothing about the new one.
+func TestReplacedLearnerBeginsAnew(t *testing.T) {
+	t.Parallel()
+	nw := newNetwork(t, 3)
+	l := nw.elect(1)
+	nw.change(l, func(c *Configuration) { c.Members[2].Learner, c.Members[2].Promote = true, true })
+	nw.drop = func(m Message) bool { return m.From == 3 }
+	nw.settle()
+	begun := l.c.peer(3).warm
+	nw.propose(l, "x")
+	nw.change(l, func(c *Configuration) { *c, _ = c.Replaced(3, "") })
+	if warm := l.c.peer(3).warm; begun.round != 1 || warm.round != 1 || warm.target <= begun.target {
+		t.Fatalf("warm-up %+v, of the directory before %+v", warm, begun)
+	}
+}
