@@ -1,15 +1,30 @@
 // Package sim runs whole clusters of real Raft cores in one goroutine, in virtual time, from one seed.
 //
-// The network delays, loses, repeats and reorders messages, and is cut in whole or in one direction. Disks
-// are slow, stall, and lose in a crash whatever was not synced. Nodes crash, freeze and run on clocks that
-// drift. After every step the invariants of Raft are checked (Ongaro's dissertation, figure 3.2, and those
-// that implementations broke in the field): at most one leader a term; logs match; a leader holds every
-// committed entry; applied entries agree; committed is durable on a majority; term, vote, commit and
-// applied never go back; a promise (a vote, an acknowledgement) leaves a node only when what it stands on is
-// durable; a lease never outlives its leader; entry times never go back and never run faster than a clock.
+// The network delays, loses, repeats and reorders messages, and is cut in whole or in one direction. Disks are slow,
+// stall, and lose in a crash whatever was not synced; they lose the end of a log that was acknowledged, and whole
+// directories are wiped and start again with the flags of old. Nodes crash, one by one and all at once, freeze, and run
+// on clocks that drift. Snapshots are taken, logs are cut, and snapshots travel for long, get lost, come twice and come
+// late; nodes crash between any two steps of that. Operators add, remove (the leader too), replace, promote and demote
+// members, make them standbys and take that back, announce versions and hand leadership over, in a hurry and to the
+// wrong ones; members that were removed go on running.
 //
-// At the end of a run everything heals, and the cluster has to elect a leader and to commit.
+// After every step the invariants of Raft are checked (Ongaro's dissertation, figure 3.2 and chapter 4, and those that
+// implementations broke in the field): at most one leader a term, and none that is a learner, a standby, a stranger or
+// another directory than the one recorded; logs match, over the ends of cut ones too; a leader holds every committed
+// entry; the state of a small state machine, which tells all that was applied and in which order, is the same at equal
+// index, whether it came from entries or from a snapshot; committed is durable on a majority of the voters in effect,
+// each as the directory that is recorded; purged ≤ snapshot ≤ applied ≤ committed ≤ last; term, vote, commit and applied
+// never go back; a promise (a vote, an acknowledgement) leaves a node only when what it stands on is durable; a lease
+// never outlives its leader, and what is read by one, or by a barrier, is not stale; entry times never go back and never
+// run faster than a clock; the configuration in effect is the last of the log; configurations come one at a time, each
+// moves one voter at most, and none of them before its leader has committed in its term; who is promoted had caught up;
+// the version is one that every member announced.
 //
-// The same seed gives the same run, event by event; a failing run says how to see it again. The core is the
-// one that the daemon runs: nothing in it knows that it is simulated.
+// What is lost stays within what a cluster can bear: in no configuration that is about somewhere do the voters that have
+// lost nothing fall below a majority. At the end of a run everything heals. Then the cluster has to elect a leader, to
+// commit, to finish what operators began, and to bring every member up to date; and for the last two seconds nobody may
+// stand for election, whoever else goes on running.
+//
+// The same seed gives the same run, event by event; a failing run says how to see it again. The core is the one that the
+// daemon runs: nothing in it knows that it is simulated.
 package sim

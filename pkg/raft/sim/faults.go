@@ -86,13 +86,19 @@ func (w *world) wipe(n *node) {
 		return
 	}
 	w.happened("wiped directory")
-	flags := w.static
-	if w.chance(3) {
-		flags = nil
-	}
-	fresh := w.newNode(n.id, flags)
+	fresh := w.newNode(n.id, w.oldFlags())
 	w.note("node %d is wiped", n.id)
 	w.after(w.between(20*time.Millisecond, time.Second), fresh.start)
+}
+
+// oldFlags are what an empty directory is started with: mostly those of the first start, for want of better knowledge.
+// Who was the whole cluster by them would begin one of its own, which the handshakes of a transport keep apart; here
+// it joins.
+func (w *world) oldFlags() []raft.Member {
+	if len(w.static) == 1 || w.chance(3) {
+		return nil
+	}
+	return w.static
 }
 
 // loseSuffix takes the end of a node's log away, as damage does that the daemon finds at its start.
@@ -135,14 +141,14 @@ func (w *world) mayLose(n *node) bool {
 }
 
 // survives reports whether the voters of a configuration that have not lost anything, and may lead, are a majority,
-// also without a node, and also when the learners that are lost become voters meanwhile.
+// also without a node, and also when the learners that are lost, or never lead, become voters meanwhile.
 func (w *world) survives(c *raft.Configuration, without *node) bool {
 	voters, sound := 0, 0
 	for i := range c.Members {
 		m := &c.Members[i]
 		n := w.byID[m.ID]
 		lost := w.lost(m) || (n != nil && n == without)
-		if m.Learner && !(m.Promote && lost && !m.Incarnation.IsZero()) {
+		if m.Learner && !(m.Promote && (m.Standby || (lost && !m.Incarnation.IsZero()))) {
 			continue
 		}
 		voters++

@@ -146,8 +146,8 @@ func (w *world) add(n *node, conf *raft.Configuration) {
 		what = "add without promotion"
 	}
 	var flags []raft.Member
-	if old != nil && w.chance(2) {
-		flags = old.flags
+	if old != nil {
+		flags = w.oldFlags()
 	}
 	fresh := w.newNode(id, flags)
 	if old != nil {
