@@ -10,6 +10,7 @@ import (
 
 	"github.com/coordd/coordd/pkg/raft"
 	"github.com/coordd/coordd/pkg/raft/storage"
+	"github.com/coordd/coordd/pkg/raft/storage/snapstore"
 	"github.com/coordd/coordd/pkg/transport"
 )
 
@@ -31,7 +32,7 @@ type Config struct {
 	Metadata map[string]string
 
 	Log          storage.Log
-	Snapshots    storage.Snapshots   // nil: in memory; a log on a disk needs them on a disk, else none are taken
+	Snapshots    storage.Snapshots   // nil: in memory beside a storage.Memory; beside a log on a disk none are taken
 	Transport    transport.Transport // nil: a member without peers
 	StateMachine StateMachine
 
@@ -113,6 +114,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Observer == nil {
 		c.Observer = NoObserver{}
+	}
+	if _, ok := c.Log.(*storage.Memory); ok && c.Snapshots == nil {
+		c.Snapshots = snapstore.NewMemory()
 	}
 	if c.CompactionPolicy == nil {
 		c.CompactionPolicy = LogSize{Bytes: 64 << 20, Entries: 500_000}

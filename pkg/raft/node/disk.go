@@ -94,13 +94,21 @@ func (l *loop) feedWritten(ws []written) {
 		d.probing = false
 		if took := now - d.probeAt; took < d.limit && !d.late(now) {
 			d.stalled = false
-			l.core.SetStandby(l.n.cfg.Standby, now)
+			l.core.SetStandby(l.standby, now)
 			if !d.forRoom {
 				l.n.cfg.Logger.Info("the disk answers again", "probe", took)
 			}
 			l.n.cfg.Observer.DiskStalled(false)
 			l.refreshed = -statusPeriod
 		}
+	}
+}
+
+// setStandby changes what this member was started with.
+func (l *loop) setStandby(on bool, now time.Duration) {
+	l.standby = on
+	if !l.disk.stalled {
+		l.core.SetStandby(on, now)
 	}
 }
 

@@ -22,7 +22,11 @@ type loop struct {
 	soft        raft.SoftState // as last published
 	config      raft.Configuration
 	configIndex uint64
-	applied     uint64 // as last told to the core
+	active      raft.Configuration // the last committed one
+	activeIndex uint64
+	operated    logPoint // the last change that an operator asked for
+	standby     bool     // this member stands in no election, whatever the configuration says
+	applied     uint64   // as last told to the core
 
 	leading   leading
 	readiness readiness
@@ -55,6 +59,8 @@ func newLoop(n *Node, from *restored) (*loop, error) {
 	l.disk.limit = n.cfg.AppendStallLimit
 	l.config, l.configIndex = core.Config()
 	l.soft.ConfigIndex = l.configIndex
+	l.standby = n.cfg.Standby
+	l.activate()
 	return l, nil
 }
 
@@ -214,7 +220,7 @@ func outcomeOf(err error) Outcome {
 func (l *loop) carryOut(now time.Duration) {
 	out := l.core.Output()
 	l.publishState(&out, now)
-	if len(out.Send) > 0 {
+	if out.Send = l.startSnapshots(out.Send); len(out.Send) > 0 {
 		l.contact.sent(out.Send, now)
 		l.n.send(out.Send)
 	}
@@ -238,6 +244,16 @@ func (l *loop) carryOut(now time.Duration) {
 	for _, r := range out.Fetch {
 		l.n.fetch.queue.push(r)
 	}
+}
+
+// startSnapshots takes out the messages that need a snapshot to be brought first.
+func (l *loop) startSnapshots(ms []raft.Message) []raft.Message {
+	return slices.DeleteFunc(ms, func(m raft.Message) bool {
+		if m.Type == raft.MsgSnapshot {
+			l.n.out.start(m)
+		}
+		return m.Type == raft.MsgSnapshot
+	})
 }
 
 // matchPending takes out the proposals that these committed entries decide. One whose place another term's

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,7 +32,11 @@ type Node struct {
 	fetch   *fetcher
 	snaps   *snapshotter // nil: the state machine has no snapshots, or there is nowhere to keep them
 	events  eventHub
+	out     *outgoing
+	into    *incoming
+	says    *announcer
 	witness witness
+	refused refusals
 	waiters sync.Pool // of *waiter
 
 	view          atomic.Pointer[view]
@@ -40,12 +45,16 @@ type Node struct {
 	last          atomic.Uint64
 	base          atomic.Uint64 // the log begins behind it
 	leaderContact atomic.Int64  // monotonic nanoseconds of the leader's last message
+	version       atomic.Uint32 // of commands that may be proposed
+	joining       atomic.Pointer[string]
 	leadership    *lifetime
 	consensus     *lifetime
 
 	ready     chan struct{}
 	readyOnce sync.Once
 
+	ctx      context.Context // ends when the node halts
+	cancel   context.CancelFunc
 	haltOnce sync.Once
 	halted   chan struct{} // closed: everything ends
 	cause    error         // why; set before halted is closed
@@ -79,28 +88,51 @@ func Start(cfg Config) (*Node, error) {
 		waiters: sync.Pool{New: newWaiter},
 		ready:   make(chan struct{}), halted: make(chan struct{}), done: make(chan struct{}),
 		leadership: newLifetime(raft.ErrNotLeader), consensus: newLifetime(raft.ErrNotLeader)}
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	if err := n.open(); err != nil {
+		n.cancel()
+		return nil, err
+	}
+	go n.run(n.loop)
+	return n, nil
+}
+
+// open brings the node to where it can run.
+func (n *Node) open() error {
 	n.base.Store(n.found.Base.Last)
 	from, err := restoreState(&n.cfg, &n.found)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	l, err := newLoop(n, &from)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	n.furnish(&from)
 	n.loop = l
 	l.publish(n.clock.now())
-	if t := cfg.Transport; t != nil {
+	if n.cfg.OnStart != nil {
+		n.start()
+	}
+	if t := n.cfg.Transport; t != nil {
 		if err := t.Start(handler{n}); err != nil {
 			ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 			defer cancel()
-			return nil, errors.Join(fmt.Errorf("starting the transport: %w", err), t.Close(ctx))
+			return errors.Join(fmt.Errorf("starting the transport: %w", err), t.Close(ctx))
 		}
 	}
 	l.setPeers()
-	go n.run(l)
-	return n, nil
+	return nil
+}
+
+// start calls the hook, which may change what this node says of itself.
+func (n *Node) start() {
+	metadata := make(map[string]string, len(n.cfg.Metadata))
+	maps.Copy(metadata, n.cfg.Metadata)
+	n.cfg.OnStart(n, metadata)
+	if n.cfg.Metadata != nil || len(metadata) > 0 {
+		n.cfg.Metadata = maps.Clone(metadata) // the hook may have kept its own
+	}
 }
 
 // furnish makes what works behind the loop.
@@ -121,6 +153,7 @@ func (n *Node) furnish(from *restored) {
 		n.snaps = newSnapshotter(n, from.snapshot, from.at.index)
 		n.apply.taker.snaps, n.apply.taker.policy = n.snaps, cfg.CompactionPolicy
 	}
+	n.out, n.into, n.says = newOutgoing(n), &incoming{n: n}, newAnnouncer(n)
 	n.fetch = &fetcher{log: cfg.Log, queue: newQueue[raft.FetchRequest](), report: n.fetched, fail: n.halt, logger: cfg.Logger}
 }
 

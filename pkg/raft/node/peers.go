@@ -1,7 +1,6 @@
 package node
 
 import (
-	"context"
 	"sync"
 
 	"github.com/coordd/coordd/pkg/raft"
@@ -45,18 +44,6 @@ func (h handler) Seen(peer transport.Identity, ours transport.Witnessed) {
 		}
 	}
 }
-
-func (h handler) Requested(context.Context, raft.MemberID, []byte) ([]byte, error) {
-	return nil, transport.ErrNoHandler
-}
-
-func (h handler) Notified(raft.MemberID, []byte) {}
-
-func (h handler) Announced(context.Context, transport.Identity, []byte) ([]byte, error) {
-	return nil, transport.ErrNoHandler
-}
-
-func (h handler) Refused(raft.MemberID, *transport.Refusal) {}
 
 func (h handler) Unreachable(id raft.MemberID) { h.n.cfg.Observer.SendFailed(id) }
 

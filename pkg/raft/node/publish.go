@@ -40,6 +40,12 @@ func (l *loop) publishState(out *raft.Output, now time.Duration) {
 	if l.soft.Contacts != old.Contacts || l.soft.ConfigIndex != old.ConfigIndex {
 		l.setPeers()
 	}
+	if l.activeIndex != l.configIndex && l.soft.Commit >= l.configIndex {
+		l.activate()
+	}
+	if old.Role == raft.Leader && (l.soft.Role != raft.Leader || l.soft.Term != old.Term) {
+		l.n.out.cancelAll()
+	}
 	l.n.commit.Store(l.soft.Commit)
 	l.n.last.Store(l.soft.Last)
 	old.Commit, old.Last = l.soft.Commit, l.soft.Last // they change with every turn and are published alone
@@ -64,6 +70,7 @@ func (l *loop) stepDownCause() error {
 func (l *loop) publish(now time.Duration) {
 	l.n.view.Store(&view{soft: l.soft, config: l.config})
 	l.refreshStatus(now)
+	wake(l.n.says.ready)
 }
 
 // tellChanges turns the difference of two soft states into events.
@@ -105,6 +112,21 @@ func (l *loop) reconfigure() {
 	}
 }
 
+// activate takes over the last committed configuration.
+func (l *loop) activate() {
+	core := l.core.Status()
+	was := l.active.Version
+	l.active, l.activeIndex = core.Active, core.ActiveIndex
+	l.n.version.Store(l.active.Version)
+	if l.active.Version != was && l.n.cfg.OnVersion != nil {
+		l.n.cfg.OnVersion(l.active.Version)
+	}
+}
+
+// ClusterVersion is the version of commands that may be proposed: every member had announced it (raft.md, rule 17). 0:
+// no member has announced any. It never goes down.
+func (n *Node) ClusterVersion() uint32 { return n.version.Load() }
+
 // setPeers tells the transport whom to reach: the members that the core may have to talk to.
 func (l *loop) setPeers() {
 	if l.n.cfg.Transport != nil {
@@ -136,14 +158,13 @@ func (l *loop) watchApplied(now time.Duration) {
 		l.n.events.publish(EventLeading, func(e *Event) { e.Leading = true })
 	}
 	l.watchReadiness(now)
-	kept := l.watches[:0]
-	for _, over := range l.watches {
+	watches := l.watches
+	l.watches = nil // what is watched may lead to more that is
+	for _, over := range watches {
 		if !over(now) {
-			kept = append(kept, over)
+			l.watches = append(l.watches, over)
 		}
 	}
-	clear(l.watches[len(kept):])
-	l.watches = kept
 }
 
 func (l *loop) endLeading(cause error) {
@@ -152,8 +173,8 @@ func (l *loop) endLeading(cause error) {
 	l.n.events.publish(EventLeading, func(e *Event) { e.Leading = false })
 }
 
-// watchReadiness asks for a read barrier of the node's own once there is a leader and this member is in its
-// configuration: when that is applied, the member has what was committed when it joined.
+// watchReadiness asks for a read barrier of the node's own once there is a leader and this member is in the committed
+// configuration, as what it is to be: when that is applied, the member has what was committed when it joined.
 func (l *loop) watchReadiness(now time.Duration) {
 	r := &l.readiness
 	select {
@@ -164,7 +185,8 @@ func (l *loop) watchReadiness(now time.Duration) {
 	if r.done || r.asked || l.soft.Leader == 0 || now < r.retry {
 		return
 	}
-	if self, ok := memberOf(l.config.Members, l.n.cfg.ID); !ok || (!self.Incarnation.IsZero() && self.Incarnation != l.n.found.Incarnation) {
+	self, ok := memberOf(l.active.Members, l.n.cfg.ID)
+	if !ok || !recordedAs(&self, l.n.found.Incarnation) || (self.Learner && self.Promote) {
 		return
 	}
 	r.asked = true

@@ -279,3 +279,15 @@ func (s *snapshotter) advance(info storage.SnapshotInfo) {
 		}
 	}
 }
+
+// disown forgets a snapshot that proved to be damaged and has another one taken.
+func (s *snapshotter) disown(index uint64) {
+	if old := s.newest.Load(); old != nil && old.Meta.Index == index {
+		s.newest.CompareAndSwap(old, nil)
+	}
+	s.n.apply.queue.push(job{snapshot: func(err error) {
+		if err != nil {
+			s.n.cfg.Logger.Warn("no snapshot in the place of the damaged one", "error", err)
+		}
+	}})
+}

@@ -40,7 +40,13 @@ type Status struct {
 	Blank      bool // empty, and may neither vote nor stand yet
 	Stalled    bool // the disk has stalled: this member does not stand
 	Removed    bool // the cluster has removed this member
-	Lease      bool
+	// Joining says how far a node is that wants to be taken in, or to have its record changed; empty: there is nothing.
+	Joining string
+	// RefusedBy lists the members that refused this node's connections in the last 10 s, with their reasons.
+	RefusedBy []string
+	// ClusterVersion is the version of commands that may be proposed.
+	ClusterVersion uint32
+	Lease          bool
 	// Transferee is who leadership is being handed to; 0: nobody.
 	Transferee raft.MemberID
 
@@ -118,6 +124,11 @@ func (n *Node) Status() Status {
 	s := *n.status.Load()
 	now := n.clock.now()
 	s.ClusterID = n.clusterID()
+	s.ClusterVersion = n.version.Load()
+	s.RefusedBy = n.refused.list(now)
+	if what := n.joining.Load(); what != nil {
+		s.Joining = *what
+	}
 	if n.snaps != nil {
 		if info := n.snaps.newest.Load(); info != nil {
 			s.Snapshot = &info.Meta
@@ -138,6 +149,7 @@ func (n *Node) Status() Status {
 		} else {
 			p.LastContact = -1
 		}
+		p.SnapshotSent, p.SnapshotSize = n.out.sent(p.ID)
 		peers[i] = p
 	}
 	s.Peers = peers

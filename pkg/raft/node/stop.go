@@ -22,7 +22,9 @@ func (n *Node) run(l *loop) {
 	if n.snaps != nil {
 		behind.Go(n.snaps.run)
 	}
+	behind.Go(n.says.run)
 	l.run()
+	n.out.end()
 	n.append.queue.close()
 	n.apply.queue.close()
 	n.fetch.queue.close()
@@ -41,6 +43,12 @@ func (n *Node) run(l *loop) {
 		}
 		cancel()
 	}
+	n.into.end()
+	if n.cfg.Snapshots != nil {
+		if err := n.cfg.Snapshots.Close(); err != nil {
+			n.cfg.Logger.Warn("closing the snapshots", "error", err)
+		}
+	}
 	if err := n.cfg.Log.Close(); err != nil {
 		n.cfg.Logger.Error("closing the log", "error", err)
 	}
@@ -55,6 +63,7 @@ func (n *Node) halt(cause error) {
 		}
 		n.cause = cause
 		close(n.halted)
+		n.cancel()
 	})
 }
 
