@@ -1,7 +1,10 @@
 package badgerlog
 
 import (
+	"errors"
 	"fmt"
+	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -87,4 +90,85 @@ func BenchmarkEntries(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(read)/b.Elapsed().Seconds(), "entries/s")
+}
+
+// BenchmarkCompact writes a log that keeps a tail of 20,000 entries: every 50,000 entries it is compacted beside the
+// appends. One operation is one batch of 256 entries of 150 bytes. It reports the longest batch, which is what a
+// client sees of a compaction, and what the directory takes on the disk at most and after it came to rest.
+//
+//	go test -run=NONE -bench=Compact -benchtime=12000x ./pkg/raft/storage/badgerlog
+func BenchmarkCompact(b *testing.B) {
+	for _, compact := range []bool{false, true} {
+		b.Run(fmt.Sprintf("compact=%v", compact), func(b *testing.B) {
+			l := benchLog(b)
+			upTo, done := make(chan uint64, 1), make(chan error, 1)
+			go func() {
+				var err error
+				for index := range upTo {
+					err = errors.Join(err, l.Compact(index))
+				}
+				done <- err
+			}()
+			var took []time.Duration
+			var most int64
+			last, compacted := uint64(0), uint64(0)
+			for b.Loop() {
+				es := make([]raft.Entry, 256)
+				for i := range es {
+					es[i] = raft.Entry{Index: last + 1 + uint64(i), Term: 1, Kind: raft.EntryCommand, Data: payload[:150]}
+				}
+				start := time.Now()
+				if err := l.Append(storage.Batch{HardState: raft.HardState{Term: 1, Vote: 1, Commit: last}, TruncateAfter: last, Entries: es}); err != nil {
+					b.Fatal(err)
+				}
+				took = append(took, time.Since(start))
+				last += 256
+				if compact && last-compacted > 70_000 {
+					select {
+					case upTo <- last - 20_000:
+						compacted = last - 20_000
+					default: // it is still at the one before
+					}
+				}
+				if len(took)%100 == 0 {
+					most = max(most, diskUse(b, l))
+				}
+			}
+			close(upTo)
+			if err := <-done; err != nil {
+				b.Fatal(err)
+			}
+			b.StopTimer()
+			elapsed := b.Elapsed()
+			slices.Sort(took)
+			b.ReportMetric(float64(last)/elapsed.Seconds(), "entries/s")
+			b.ReportMetric(took[len(took)-1].Seconds()*1e3, "ms-longest")
+			b.ReportMetric(took[len(took)*999/1000].Seconds()*1e3, "ms-p99.9")
+			b.ReportMetric(took[len(took)*99/100].Seconds()*1e3, "ms-p99")
+			b.ReportMetric(float64(most)/1e6, "MB-most")
+			if compact {
+				b.ReportMetric(float64(atRest(b, l))/1e6, "MB-rest")
+			}
+		})
+	}
+}
+
+func diskUse(b testing.TB, l *Log) int64 {
+	n, err := sizeOf(filepath.Join(l.opt.Dir, badgerDir))
+	if err != nil {
+		b.Fatal(err)
+	}
+	return n
+}
+
+// atRest is what the directory takes once it has not changed for some seconds.
+func atRest(b testing.TB, l *Log) int64 {
+	size, since := diskUse(b, l), time.Now()
+	for time.Since(since) < 2*flattenIdle {
+		time.Sleep(100 * time.Millisecond)
+		if n := diskUse(b, l); n != size {
+			size, since = n, time.Now()
+		}
+	}
+	return size
 }

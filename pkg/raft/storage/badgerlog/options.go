@@ -45,8 +45,11 @@ const (
 	maxMemTableBytes     = 512 << 20 // Badger maps twice as much and counts in 32 bits
 )
 
-// levelZeroTables is how many tables Badger lets lie before it merges them.
-const levelZeroTables = 2
+// How many tables Badger lets lie before it merges them, and before it lets writes wait for that.
+const (
+	levelZeroTables = 2
+	levelZeroStall  = 4
+)
 
 func (o *Options) complete() error {
 	switch {
@@ -115,7 +118,7 @@ func (o *Options) badgerOptions(dir string, logger badger.Logger) badger.Options
 		WithMemTableSize(o.MemTableBytes).
 		WithNumMemtables(2).
 		WithNumLevelZeroTables(levelZeroTables).
-		WithNumLevelZeroTablesStall(4).
+		WithNumLevelZeroTablesStall(levelZeroStall).
 		WithNumCompactors(2).
 		WithValueThreshold(15 * o.MemTableBytes / 100). // no value ever goes to the value log
 		WithValueLogFileSize(16 << 20).

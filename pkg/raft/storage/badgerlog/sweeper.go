@@ -9,7 +9,7 @@ import (
 
 const (
 	// sweepKeys is how many keys go in one transaction: an Append that comes meanwhile waits for one of them.
-	sweepKeys = 1000
+	sweepKeys = 500
 	// flattenIdle is how long no batch comes before Badger is told to merge its tables.
 	flattenIdle = 2 * time.Second
 	// flattenKeys is how many removed keys make that worth it.
@@ -27,8 +27,9 @@ func clock() time.Duration { return time.Since(processStart) }
 // left, and after a crash those that an earlier sweeper did not come to. What it removes nobody reads or writes
 // any more, since the base never goes back; so it needs no lock, and a crash at any point leaves keys for the next.
 //
-// A removed key is a tombstone first, and tombstones are written like entries. So it goes on only while Badger keeps
-// up with merging its tables; else batches would have to wait for that.
+// A removed key is a tombstone first, and tombstones are written like entries. So it stops while one more table
+// would make Badger hold up all writes, batches among them. Beyond that it does not spare the disk: a sweeper that is
+// slower than the appender lets the directory grow (docs/decisions/0003).
 type sweeper struct {
 	log  *Log
 	base atomic.Uint64 // index up to which keys go
@@ -123,7 +124,7 @@ func (s *sweeper) sweep(next *uint64) (removed int, err error) {
 		if err := s.mayWrite(); err != nil {
 			return removed, err
 		}
-		base, start := s.base.Load(), clock()
+		base := s.base.Load()
 		n, after, err := sweepSome(l.db, *next, base, min(sweepKeys, l.limits.entries/2))
 		if err != nil {
 			return removed, err
@@ -131,9 +132,6 @@ func (s *sweeper) sweep(next *uint64) (removed int, err error) {
 		if removed, *next = removed+n, after; n == 0 {
 			*next = base + 1
 			return removed, nil
-		}
-		if err := s.pause(clock() - start); err != nil {
-			return removed, err
 		}
 	}
 }
@@ -145,8 +143,8 @@ func (s *sweeper) mayWrite() error {
 			return errStopped // it was told already
 		}
 		wait := time.Duration(0)
-		if levels := s.log.db.Levels(); levels[0].NumTables > levelZeroTables {
-			wait = 5 * time.Millisecond
+		if levels := s.log.db.Levels(); levels[0].NumTables >= levelZeroStall-1 {
+			wait = 2 * time.Millisecond
 		}
 		if err := s.log.space.roomToShrink(); err != nil {
 			wait = spaceRetry
