@@ -10,6 +10,7 @@ import (
 
 	"github.com/coordd/coordd/pkg/raft"
 	"github.com/coordd/coordd/pkg/raft/storage"
+	"github.com/coordd/coordd/pkg/raft/storage/snapstore"
 	"github.com/coordd/coordd/pkg/raft/storage/storagetest"
 )
 
@@ -171,4 +172,64 @@ func atRest(b testing.TB, l *Log) int64 {
 		}
 	}
 	return size
+}
+
+// BenchmarkBesideSnapshot appends batches of 16 while snapshots of 256 MiB are saved on the same disk, one after the
+// other, and reports how long the longest batches take.
+func BenchmarkBesideSnapshot(b *testing.B) {
+	for _, saving := range []bool{false, true} {
+		b.Run(fmt.Sprintf("saving=%v", saving), func(b *testing.B) {
+			l := benchLog(b)
+			s, err := snapstore.Open(snapstore.Options{Dir: filepath.Join(l.opt.Dir, "snapshots")})
+			if err != nil {
+				b.Fatal(err)
+			}
+			stop, done, saved := make(chan struct{}), make(chan error, 1), 0
+			go func() {
+				state := storagetest.State(256 << 20)
+				for index := uint64(1); saving; index++ {
+					select {
+					case <-stop:
+						done <- nil
+						return
+					default:
+					}
+					w, err := s.Create(storagetest.Meta(index, 1))
+					if err == nil {
+						_, err = w.Write(state)
+					}
+					if err == nil {
+						_, err = w.Commit()
+					}
+					if err := errors.Join(err, s.Remove(index, 1)); err != nil {
+						done <- err
+						return
+					}
+					saved++
+				}
+				done <- nil
+			}()
+			var took []time.Duration
+			for last := uint64(0); b.Loop(); last += 16 {
+				es := make([]raft.Entry, 16)
+				for i := range es {
+					es[i] = raft.Entry{Index: last + 1 + uint64(i), Term: 1, Kind: raft.EntryCommand, Data: payload[:150]}
+				}
+				start := time.Now()
+				if err := l.Append(storage.Batch{HardState: raft.HardState{Term: 1, Vote: 1, Commit: last}, TruncateAfter: last, Entries: es}); err != nil {
+					b.Fatal(err)
+				}
+				took = append(took, time.Since(start))
+			}
+			close(stop)
+			b.StopTimer()
+			if err := <-done; err != nil {
+				b.Fatal(err)
+			}
+			slices.Sort(took)
+			b.ReportMetric(took[len(took)-1].Seconds()*1e3, "ms-longest")
+			b.ReportMetric(took[len(took)*99/100].Seconds()*1e3, "ms-p99")
+			b.ReportMetric(float64(saved), "snapshots")
+		})
+	}
 }

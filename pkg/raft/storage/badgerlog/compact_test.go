@@ -120,6 +120,20 @@ func TestSweepBeside(t *testing.T) {
 	wantKeys(t, l, 1, 0)
 }
 
+// A log that has come to rest gives the space back.
+func TestSpaceComesBack(t *testing.T) {
+	t.Parallel()
+	l := mustOpen(t, testOptions(t, t.TempDir()))
+	const n = flattenKeys + 10_000
+	storagetest.Append(t, l, hs(1, 1, n), storagetest.Entries(1, n, 1, 150)...)
+	full := diskUse(t, l)
+	if err := l.Compact(n - 10); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the space comes back", func() bool { return diskUse(t, l) < full/2 })
+	storagetest.WantBehind(t, l, n-10, storagetest.Entries(n-9, n, 1, 150))
+}
+
 // Directories that were made before a log could lose its front go on as they are.
 func TestVersion1Record(t *testing.T) {
 	t.Parallel()

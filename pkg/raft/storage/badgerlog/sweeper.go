@@ -14,6 +14,9 @@ const (
 	flattenIdle = 2 * time.Second
 	// flattenKeys is how many removed keys make that worth it.
 	flattenKeys = 50_000
+	// flattenBytes bounds what is merged. Badger does nothing else meanwhile: batches that come again would fill
+	// level 0 and have to wait for a merge that takes long.
+	flattenBytes = 128 << 20
 	// spaceRetry is how often the sweeper looks for room on a full disk.
 	spaceRetry = time.Second
 )
@@ -87,9 +90,7 @@ func (s *sweeper) run() {
 			if s.busyFor() > 0 {
 				continue
 			}
-			if err := s.log.db.Flatten(1); err != nil {
-				s.log.logger.Warn("merging tables", "dir", s.log.opt.Dir, "err", err)
-			}
+			s.flatten()
 			removed = 0
 			continue
 		}
@@ -101,6 +102,20 @@ func (s *sweeper) run() {
 			}
 			return
 		}
+	}
+}
+
+// flatten has Badger merge its tables, so that tombstones and what they stand for go.
+func (s *sweeper) flatten() {
+	size := int64(0)
+	for _, level := range s.log.db.Levels() {
+		size += level.Size
+	}
+	if size > flattenBytes {
+		return
+	}
+	if err := s.log.db.Flatten(1); err != nil {
+		s.log.logger.Warn("merging tables", "dir", s.log.opt.Dir, "err", err)
 	}
 }
 
