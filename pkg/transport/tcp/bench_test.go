@@ -3,7 +3,11 @@ package tcp_test
 import (
 	"context"
 	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/coordd/coordd/pkg/raft"
 	"github.com/coordd/coordd/pkg/transport"
@@ -12,10 +16,12 @@ import (
 
 // counter is a handler that answers heartbeats and tells of each message.
 type counter struct {
-	transport.MessageHandler // nil: nothing is asked
+	transport.MessageHandler // nil: nothing but Requested is called
 	id                       raft.MemberID
 	got                      chan raft.Message
 }
+
+func (c *counter) Requested(context.Context, raft.MemberID, []byte) ([]byte, error) { return nil, nil }
 
 func (c *counter) Receive(m raft.Message) { c.got <- m }
 func (c *counter) Identity() transport.Identity {
@@ -86,6 +92,68 @@ func BenchmarkAppends(b *testing.B) {
 				ends[0].Send([]raft.Message{m})
 				sent++
 			}
+		})
+	}
+}
+
+// BenchmarkRequest is a request of one chunk of a snapshot, or of next to nothing, and its answer.
+func BenchmarkRequest(b *testing.B) {
+	for _, size := range []int{128, 256 << 10} {
+		b.Run(fmt.Sprintf("bytes=%d", size), func(b *testing.B) {
+			ends, _ := benchPair(b)
+			body := make([]byte, size)
+			b.ReportAllocs()
+			b.SetBytes(int64(size))
+			for b.Loop() {
+				if _, err := ends[0].Request(context.Background(), 2, body); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkChunks carries chunks of 256 KiB, four under way, with a heartbeat and its answer every millisecond beside
+// them: how long those take with and without the chunks.
+func BenchmarkChunks(b *testing.B) {
+	for _, workers := range []int{0, 4} {
+		b.Run(fmt.Sprintf("underway=%d", workers), func(b *testing.B) {
+			ends, handlers := benchPair(b)
+			ctx, cancel := context.WithCancel(context.Background())
+			var group sync.WaitGroup
+			var carried atomic.Int64
+			body := make([]byte, 256<<10)
+			for range workers {
+				group.Go(func() {
+					for ctx.Err() == nil {
+						if _, err := ends[0].Request(ctx, 2, body); err == nil {
+							carried.Add(int64(len(body)))
+						}
+					}
+				})
+			}
+			ask := []raft.Message{{Type: raft.MsgHeartbeat, From: 1, To: 2}}
+			answer := []raft.Message{{Type: raft.MsgHeartbeatResp, From: 2, To: 1}}
+			tick := time.NewTicker(time.Millisecond)
+			defer tick.Stop()
+			var delays []time.Duration
+			begin := time.Now()
+			for b.Loop() {
+				<-tick.C
+				at := time.Now()
+				ends[0].Send(ask)
+				<-handlers[1].got
+				ends[1].Send(answer)
+				<-handlers[0].got
+				delays = append(delays, time.Since(at))
+			}
+			took := time.Since(begin)
+			cancel()
+			group.Wait()
+			slices.Sort(delays)
+			b.ReportMetric(float64(carried.Load())/1e6/took.Seconds(), "chunk-MB/s")
+			b.ReportMetric(float64(delays[len(delays)/2].Microseconds()), "p50-µs")
+			b.ReportMetric(float64(delays[len(delays)*99/100].Microseconds()), "p99-µs")
 		})
 	}
 }
