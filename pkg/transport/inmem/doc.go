@@ -5,6 +5,7 @@
 // sender is not told. A peer that does not listen is told of at once, as a refused connection is.
 //
 // The rules of handshakes (clusters, members, incarnations, marks) are those of the tcp transport, and so
-// are the two classes with a queue each. Messages are copied on the way, so that neither side can change
+// are the classes with a queue each, and what becomes of requests, notifications and announcements; filters
+// drop the cores' messages alone. Messages are copied on the way, so that neither side can change
 // what the other one holds. Everything also runs in the virtual time of testing/synctest.
 package inmem

@@ -2,9 +2,10 @@
 //
 // # Shape
 //
-// A node dials two connections to each peer, one for each class of messages, and sends on those alone;
+// A node dials two connections to each peer, one for each class of the cores' messages, and sends on those alone;
 // it receives on the connections that the peer dials. So a heartbeat never waits behind an append, in no
-// queue of this process and in no buffer of the kernel. Before each connection stands a bounded queue; one goroutine a
+// queue of this process and in no buffer of the kernel. A third one carries requests and notifications, and back on it
+// come the answers; it is dialled when there is one to send and closed after MessagesIdle without any. Before each connection stands a bounded queue; one goroutine a
 // connection dials, shakes hands, and writes everything that waits with one call. Nothing that one peer
 // does or fails to do delays a message to another one.
 //
@@ -28,6 +29,22 @@
 // its append queue what a probe needs; a broken connection drops the appends that wait, because what
 // went before them is lost, and tells Handler.Unreachable once.
 //
+// # Requests
+//
+// A request that was sent stays with its sender until it is answered: when the connection breaks it goes again on the
+// next one, and on a connection that lives after ResendInterval without an answer. Up to 64 requests and 4 MiB of them
+// are with one peer; the others wait. The receiver runs up to 64 handlers for one peer and 256 in all, with bodies of
+// 64 MiB; what is beyond is sent back and comes again. A caller that does not take its answers loses the connection.
+// Notifications wait for a connection that is being made, not for a peer that is away.
+//
+// An announcement is a connection of its own: one frame each way. Up to 8 are handled at the same time, and from one
+// address 20 at once and 10 a second in the long run; the others are told to come again.
+//
+// # Versions
+//
+// Protocol version 3 has the class of messages, announcements, and the hash of the cluster's name in handshakes. Version
+// 2, without them, is spoken with nodes that know no other; they refuse the third connection, and requests to them wait.
+//
 // # Limits
 //
 // Until a handshake is done a connection may send one small frame, has HandshakeTimeout for it, and
@@ -36,7 +53,7 @@
 // replaces the older.
 //
 // Without TLS a peer can claim to be any member: put the peer port on a network of the cluster's own, or
-// have Dial and Listener wrap connections.
+// have Dial and Listener wrap connections, as those of crypto/tls do; the contract's tests run both ways.
 //
 // Ideas: separate streams for heartbeats and bulk and "dial both ways" are common to public Raft
 // transports; limits before allocation follow etcd's advisory GHSA-6vch-q96h-7gc3; the early drop of

@@ -100,7 +100,9 @@ func runHostile(t *testing.T, harness func(t testing.TB) Harness) {
 			conn.Write(binary.LittleEndian.AppendUint32(nil, wire.BodyLimit+1))
 			conn.Write([]byte{0, 0, 0, 0})
 			ended(t, conn)
-			conn = shakenAs(t, dial, transport.Messages)
+		}},
+		{"oversized notification of a member", transport.RejectFrame, func(t *testing.T, dial func() net.Conn) {
+			conn := shakenAs(t, dial, transport.Messages)
 			conn.Write(wire.AppendNotify(nil, make([]byte, transport.MaxBodyBytes+1)))
 			ended(t, conn)
 		}},

@@ -14,6 +14,9 @@
 // encoding only (the shortest), unknown flags and left-over bytes are errors: so a decoded message
 // encodes to the same bytes again.
 //
+// A request is its ID and its body to the end of the frame; a reply is the ID, a byte of status, and the body. A
+// notification is nothing but its body.
+//
 // The body of a handshake begins with a magic number and the range of protocol versions that the sender
 // speaks. That part never changes, so that every version can refuse every other one and say why. Later
 // versions may only add fields at the end, which earlier ones ignore.
