@@ -20,6 +20,8 @@ type pipes struct {
 	mu    sync.Mutex
 	hosts map[string]*pipeHost
 	dials map[string][]time.Time
+
+	onDial func(net.Conn) // given the dialler's end of each connection, under the lock; nil: nothing is done
 }
 
 // pipeHost is a listener of pipes.
@@ -52,6 +54,11 @@ func (p *pipes) dial(ctx context.Context, _, address string) (net.Conn, error) {
 	here, there := net.Pipe()
 	select {
 	case host.calls <- there:
+		if p.onDial != nil {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.onDial(here)
+		}
 		return here, nil
 	case <-host.closed:
 		return nil, errors.New("connection refused")

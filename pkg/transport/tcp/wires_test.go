@@ -69,32 +69,32 @@ func (w *wires) dialer(self raft.MemberID) func(context.Context, string, string)
 		if err != nil {
 			return nil, err
 		}
-		return &wire{Conn: conn, cut: func() bool { return w.isCut(self, peer) }}, nil
+		return &line{Conn: conn, cut: func() bool { return w.isCut(self, peer) }}, nil
 	}
 }
 
-// wire is one connection; both directions pass through it.
-type wire struct {
+// line is one connection; both directions pass through it.
+type line struct {
 	net.Conn
 	cut  func() bool
 	dead atomic.Bool
 }
 
-func (c *wire) gone() bool {
+func (c *line) gone() bool {
 	if c.cut() {
 		c.dead.Store(true)
 	}
 	return c.dead.Load()
 }
 
-func (c *wire) Write(b []byte) (int, error) {
+func (c *line) Write(b []byte) (int, error) {
 	if c.gone() {
 		return len(b), nil
 	}
 	return c.Conn.Write(b)
 }
 
-func (c *wire) Read(b []byte) (int, error) {
+func (c *line) Read(b []byte) (int, error) {
 	for {
 		n, err := c.Conn.Read(b)
 		if err != nil || !c.gone() {

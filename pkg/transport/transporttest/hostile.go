@@ -73,6 +73,18 @@ func runHostile(t *testing.T, harness func(t testing.TB) Harness) {
 			conn.Write(wire.AppendPing(nil, wire.Ping{}))
 			ended(t, conn)
 		}},
+		{"honest member of protocol version 2", "", func(t *testing.T, dial func() net.Conn) {
+			conn := dial()
+			conn.Write(wire.AppendHello(nil, &wire.Hello{MinVersion: 2, MaxVersion: 2, Class: transport.Control, Expected: 1,
+				Self: transport.Identity{Cluster: raft.ClusterID{1}, Member: 7, Incarnation: raft.Incarnation{7}}}))
+			if a, err := wire.DecodeAccept(frame(t, conn).Body); err != nil || a.Version != 2 || a.Self.Member != 1 {
+				t.Errorf("the hello was answered with %+v, %v", a, err)
+			}
+			conn.Write(wire.AppendPing(nil, wire.Ping{Stamp: 5}))
+			if f := frame(t, conn); f.Kind != wire.KindPong {
+				t.Errorf("a ping was answered with %+v", f)
+			}
+		}},
 		{"message's frame on another class's connection", transport.RejectFrame, func(t *testing.T, dial func() net.Conn) {
 			request := wire.AppendRequest(nil, &wire.Request{ID: transport.RequestID{1}, Body: []byte("run me")})
 			for _, class := range []transport.Class{transport.Control, transport.Bulk} {
