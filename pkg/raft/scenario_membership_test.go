@@ -323,3 +323,39 @@ func TestScenarioTransferToARemovedMember(t *testing.T) {
 		t.Fatal("not handed over to the member that stays")
 	}
 }
+
+// TestScenarioTransferToARestartingMember hands over to a member that is down: it takes over if it is back within an
+// election timeout, though the request was lost; else the leader goes on (dissertation, section 3.10).
+func TestScenarioTransferToARestartingMember(t *testing.T) {
+	t.Parallel()
+	for _, back := range []bool{true, false} {
+		nw := newNetwork(t, 3)
+		l := nw.elect(1)
+		nw.pass(100 * time.Millisecond)
+		nw.crash(2)
+		nw.host(2).hard.Promise = 0 // nothing else makes it wait
+		if err := l.c.TransferLeadership(2, nw.now); err != nil {
+			t.Fatal(err)
+		}
+		nw.pass(100 * time.Millisecond)
+		if _, _, err := l.c.Propose([]Proposal{{Kind: EntryCommand}}, nw.now); err != ErrTransferring {
+			t.Fatalf("during the transfer: %v", err)
+		}
+		if back {
+			nw.start(nw.host(2))
+			nw.host(2).patient = true
+			nw.core(2).resetElectionTimer()
+			nw.pass(DefaultElectionTimeoutMin)
+			if !nw.core(2).ready() || l.c.role != Follower {
+				t.Fatalf("back in time, it does not take over: %+v", nw.core(2).Status())
+			}
+			continue
+		}
+		nw.pass(DefaultElectionTimeoutMax)
+		i := nw.propose(l, "goes on")
+		nw.settle()
+		if nw.leader() != l || l.c.log.commit < i {
+			t.Fatalf("the leader does not go on: %+v", l.c.Status())
+		}
+	}
+}
