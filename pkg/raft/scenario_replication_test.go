@@ -207,3 +207,20 @@ func TestScenarioReorderedMessages(t *testing.T) {
 	}
 	nw.same()
 }
+
+// TestScenarioReopenSeesOnlyCommitted finds more on disk than was known to be committed. The state machine is given
+// what was, and nothing of the rest before a leader says what became of it: here it is another entry.
+func TestScenarioReopenSeesOnlyCommitted(t *testing.T) {
+	t.Parallel()
+	y := one(t, 3, HardState{Term: 2, Commit: 3}, 1, 1, 1, 2, 2)
+	y.out()
+	y.pass(time.Second)
+	if len(y.applied) != 3 || y.c.log.last != 5 || y.c.log.commit != 3 {
+		t.Fatalf("%d applied of %d entries, committed are 3", len(y.applied), y.c.log.last)
+	}
+	y.step(Message{Type: MsgAppend, From: 2, Term: 3, Index: 3, LogTerm: 1, Entries: entries(4, 3), Commit: 4})
+	y.writeAll()
+	if len(y.applied) != 4 || y.applied[3].Term != 3 || y.c.log.last != 4 {
+		t.Fatalf("applied %v, the log ends at %d", terms(y.applied), y.c.log.last)
+	}
+}
