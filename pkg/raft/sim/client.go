@@ -32,9 +32,9 @@ func (w *world) propose() {
 		return
 	}
 	switch w.rnd.IntN(6) {
-	case 0:
+	case 0, 1:
 		n.read()
-	case 1:
+	case 2:
 		n.leaseRead()
 	}
 	burst := 1
