@@ -90,7 +90,8 @@ func (c *Core) syncPeers() {
 		} else if c.role == Leader && !m.Incarnation.IsZero() && m.Incarnation != p.recorded && m.Incarnation != p.heard {
 			p.pr.Reset(c.log.last, c.newSession(), c.now) // another directory in the member's place
 		}
-		if !p.recorded.IsZero() && m.Incarnation.IsZero() {
+		// Both, what was recorded and that it is given up, may have come at once.
+		if m.Incarnation.IsZero() && (!p.recorded.IsZero() || (!m.Former.IsZero() && p.heard == m.Former)) {
 			p.giveUp(c)
 		}
 		anew := !p.recorded.IsZero() && m.Incarnation != p.recorded

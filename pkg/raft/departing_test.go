@@ -76,3 +76,72 @@ func TestWhoWasAwayFollowsAReplacedLeader(t *testing.T) {
 		t.Fatalf("another directory is heard: %+v, term %d", y.c.Stats, y.c.hard.Term)
 	}
 }
+
+// TestReplacedMemberIsTwoDirectories: as long as it is not committed that a member is replaced, the directory of old
+// may stand for it, and leads without recording itself again. The new one may not: it never was the voter.
+func TestReplacedMemberIsTwoDirectories(t *testing.T) {
+	t.Parallel()
+	before := Configuration{Members: members(3)}
+	for i := range before.Members {
+		before.Members[i].Incarnation = Incarnation{byte(i + 1)}
+	}
+	replaced, err := before.Replaced(1, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	announced := replaced.Clone()
+	announced.Members[0].Incarnation = Incarnation{11}
+	begin := func(in Incarnation, conf Configuration) *tray {
+		h := &host{id: 1, hard: HardState{Term: 2, Vote: 3}}
+		h.log = []Entry{{Index: 1, Term: 1, Kind: EntryConfig, Data: before.Encode()}, {Index: 2, Term: 2, Kind: EntryConfig, Data: conf.Encode()}}
+		c, err := New(Config{ID: 1, Members: members(3), CheckQuorum: true, Incarnation: in, Rand: h.draw1}, h.restored(9), time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &tray{t: t, c: c, now: time.Hour}
+	}
+	if y := begin(Incarnation{11}, announced); y.c.eligible() {
+		t.Error("a new directory stands by the right of the one before")
+	}
+	y := begin(Incarnation{1}, replaced)
+	if !y.c.eligible() {
+		t.Fatal("the directory before may not stand, though nothing is committed")
+	}
+	y.pass(time.Second)
+	for _, typ := range []MessageType{MsgPreVoteResp, MsgVoteResp} {
+		for id := MemberID(2); id <= 3; id++ {
+			y.step(Message{Type: typ, From: id, Term: 3, Incarnation: Incarnation{byte(id)}})
+			y.writeAll()
+		}
+	}
+	y.writeAll()
+	if y.c.role != Leader {
+		t.Fatalf("%+v", y.c.Status())
+	}
+	for id := MemberID(2); id <= 3; id++ {
+		y.step(Message{Type: MsgAppendResp, From: id, Term: 3, Session: y.c.peer(id).pr.Session, Index: y.c.log.last, Incarnation: Incarnation{byte(id)}})
+	}
+	y.writeAll()
+	if m, _ := y.c.current().conf.Member(1); !m.Incarnation.IsZero() || y.c.log.commit < 2 || y.c.role == Leader {
+		t.Fatalf("it records itself again, or goes on leading: %+v, %+v", m, y.c.Status())
+	}
+}
+
+// TestGivenUpAtOnce: a member's directory is recorded and given up by configurations of one message. What was heard of
+// it before is forgotten, or the next leader would record it again.
+func TestGivenUpAtOnce(t *testing.T) {
+	t.Parallel()
+	y := one(t, 3, HardState{Term: 1}, 1)
+	y.step(Message{Type: MsgPreVote, From: 2, Term: 2, Index: 1, LogTerm: 1, Incarnation: Incarnation{2}})
+	recorded := Configuration{Members: members(3)}
+	recorded.Members[1].Incarnation = Incarnation{2}
+	replaced, err := recorded.Replaced(2, "")
+	if err != nil || y.c.peer(2).heard != recorded.Members[1].Incarnation {
+		t.Fatalf("heard %v, error %v", y.c.peer(2).heard, err)
+	}
+	y.step(Message{Type: MsgAppend, From: 3, Term: 2, Index: 1, LogTerm: 1, Entries: []Entry{
+		{Index: 2, Term: 2, Kind: EntryConfig, Data: recorded.Encode()}, {Index: 3, Term: 2, Kind: EntryConfig, Data: replaced.Encode()}}})
+	if got := y.c.withHeard(y.c.current().conf).Members[1]; !got.Incarnation.IsZero() || got.Former != recorded.Members[1].Incarnation {
+		t.Fatalf("a leader would record %v, after %v", got.Incarnation, got.Former)
+	}
+}

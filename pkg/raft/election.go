@@ -72,16 +72,17 @@ func (c *Core) eligible() bool {
 // electable reports whether this member may campaign as far as the membership goes. One that may not any more still
 // may until that is committed: it may be the only one that can win, and so the only one that can commit it
 // (dissertation, section 4.2.2). [A leader of two that stored its own removal, or that it is a standby now, and crashed
-// leaves a log that the other's does not reach.]
+// leaves a log that the other's does not reach.] A directory that takes a member's place never was what that one was.
 func (c *Core) electable() bool {
 	if c.cfg.Standby {
 		return false
 	}
 	stands := func(conf *Configuration) bool {
 		m, listed := conf.Member(c.id)
-		return listed && !m.Learner && !m.Standby
+		return listed && !m.Learner && !m.Standby && (m.Incarnation.IsZero() || m.Incarnation == c.cfg.Incarnation)
 	}
-	return stands(&c.current().conf) || stands(&c.configs.active(c.log.commit).conf)
+	before := c.configs.before(c.log.commit)
+	return stands(&c.current().conf) || (before != nil && stands(&before.conf))
 }
 
 func (c *Core) tickElection() {

@@ -33,6 +33,15 @@ func (s *configStack) active(commit uint64) *configAt {
 // pending reports whether the configuration in effect is not committed yet.
 func (s *configStack) pending(commit uint64) bool { return s.current().index > commit }
 
+// before is the configuration that the one in effect is to replace; nil where that is committed. It is committed
+// itself, whether that is known here or not, because there is one change at a time.
+func (s *configStack) before(commit uint64) *configAt {
+	if n := len(s.stack); n > 1 && s.pending(commit) {
+		return &s.stack[n-2]
+	}
+	return nil
+}
+
 func (s *configStack) push(index uint64, conf Configuration) {
 	s.stack = append(s.stack, configAt{index, conf})
 }
