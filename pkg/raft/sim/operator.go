@@ -300,8 +300,8 @@ func (n *node) transferKind(id raft.MemberID) (what string, allowed bool) {
 	return "transfer to a voter", true
 }
 
-// changed counts what a committed configuration changed, and lets some of those that were removed stop.
-func (w *world) changed(from, to *raft.Configuration) {
+// changed counts what a configuration changed that a leader committed, and lets some of those that were removed stop.
+func (w *world) changed(from, to *raft.Configuration, by raft.MemberID) {
 	switch len(to.Voters()) {
 	case 1:
 		w.operated("one voter")
@@ -317,7 +317,7 @@ func (w *world) changed(from, to *raft.Configuration) {
 			w.operated("member added")
 		case was.ID != 0 && is.ID == 0:
 			w.operated("member removed")
-			if l := w.leader(); l != nil && l.id == id {
+			if by == id {
 				w.operated("leader removed itself")
 			}
 			w.retire(w.byID[id])

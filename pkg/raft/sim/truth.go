@@ -95,6 +95,9 @@ func (t *truth) commitTo(w *world, n *node, from, to uint64) {
 		if durable <= voters/2 {
 			w.fail("node %d has committed %d/%d, which is durable on %d of the %d voters: %s", n.id, i, mine.term, durable, voters, describe(n.conf()))
 		}
+		if newest, _ := n.log.at(to); newest.term != n.soft.Term {
+			w.fail("node %d commits %d/%d in term %d (figure 3.7)", n.id, to, newest.term, n.soft.Term)
+		}
 		t.commitOne(w, n, i, mine)
 	}
 }
@@ -108,7 +111,7 @@ func (t *truth) commitOne(w *world, n *node, index uint64, r ref) {
 	t.committedIn[r.term] = true
 	if c := t.configs[position{index, r.term}]; c != nil {
 		w.note("the configuration at %d/%d is committed", index, r.term)
-		w.changed(&t.active().conf, &c.conf)
+		w.changed(&t.active().conf, &c.conf, n.id)
 		t.history = append(t.history, c)
 	}
 	t.open = slices.DeleteFunc(t.open, func(c *configEntry) bool { return c.index <= index })
