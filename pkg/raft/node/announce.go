@@ -62,8 +62,8 @@ func recordedAs(m *raft.Member, in raft.Incarnation) bool {
 }
 
 // admit has this member, which has to lead, take a node into the configuration as a learner that is to be promoted, or
-// change what is recorded of it.
-func (n *Node) admit(ctx context.Context, a *announcement) error {
+// change what is recorded of it. It returns the configuration that says so.
+func (n *Node) admit(ctx context.Context, a *announcement) (raft.Configuration, error) {
 	ctx, cancel := context.WithTimeout(ctx, orderPatience)
 	defer cancel()
 	_, err := n.change(ctx, false, func(c raft.Configuration) (raft.Configuration, error) {
@@ -84,16 +84,19 @@ func (n *Node) admit(ctx context.Context, a *announcement) error {
 		}
 		return c.Updated(m)
 	})
-	return err
+	if err != nil {
+		return raft.Configuration{}, err
+	}
+	return n.view.Load().config, nil
 }
 
 // bring has the leader admit a node, wherever the leader is.
-func (n *Node) bring(ctx context.Context, a *announcement) error {
+func (n *Node) bring(ctx context.Context, a *announcement) (raft.Configuration, error) {
 	switch leader := n.view.Load().soft.Leader; {
 	case leader == n.cfg.ID:
 		return n.admit(ctx, a)
 	case leader == 0 || a.Brought:
-		return n.notLeader()
+		return raft.Configuration{}, n.notLeader()
 	default:
 		brought := *a
 		brought.Brought = true
@@ -102,12 +105,12 @@ func (n *Node) bring(ctx context.Context, a *announcement) error {
 }
 
 // tell brings an announcement to another member and returns its verdict.
-func (n *Node) tell(ctx context.Context, to raft.MemberID, a *announcement) error {
+func (n *Node) tell(ctx context.Context, to raft.MemberID, a *announcement) (raft.Configuration, error) {
 	ctx, cancel := context.WithTimeout(ctx, orderPatience)
 	defer cancel()
 	b, err := n.request(ctx, to, frameAnnounce, a.encode())
 	if err != nil {
-		return err
+		return raft.Configuration{}, err
 	}
 	return readVerdict(b)
 }
@@ -143,7 +146,7 @@ func (h handler) Announced(ctx context.Context, from transport.Identity, body []
 		return nil, err
 	}
 	if a.ID != from.Member || a.Incarnation != from.Incarnation {
-		return verdictOf(errForeign), nil
+		return verdictOf(raft.Configuration{}, errForeign), nil
 	}
 	a.Brought = false
 	return verdictOf(h.n.bring(ctx, &a)), nil
@@ -275,11 +278,14 @@ func (a *announcer) ask() error {
 	ctx, cancel := context.WithTimeout(a.n.ctx, orderPatience)
 	defer cancel()
 	b, err := a.n.cfg.Transport.Announce(ctx, address, says.encode())
+	var conf raft.Configuration
 	if err == nil {
-		err = readVerdict(b)
+		conf, err = readVerdict(b)
 	}
 	if err != nil {
 		a.next++
+	} else {
+		a.n.in.call(func(time.Duration) { a.n.loop.introduce(conf.Members) })
 	}
 	a.note("announced to "+address, err)
 	return err
@@ -290,7 +296,7 @@ func (a *announcer) ask() error {
 func (a *announcer) correct(v *view) error {
 	says := a.n.announcement()
 	if v.soft.Leader != 0 {
-		err := a.n.bring(a.n.ctx, &says)
+		_, err := a.n.bring(a.n.ctx, &says)
 		a.note("", err)
 		return err
 	}
@@ -303,7 +309,7 @@ func (a *announcer) correct(v *view) error {
 	if len(others) == 0 {
 		return &NotLeaderError{}
 	}
-	err := a.n.tell(a.n.ctx, others[a.next%len(others)], &says)
+	_, err := a.n.tell(a.n.ctx, others[a.next%len(others)], &says)
 	if err != nil {
 		a.next++
 	}

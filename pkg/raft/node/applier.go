@@ -22,6 +22,7 @@ type job struct {
 // readGroup is the reads that share one read index.
 type readGroup struct {
 	index uint64 // they may be answered once this is applied
+	proof bool   // the proof of the index is all that was asked for
 	done  []func(index uint64, err error)
 }
 

@@ -203,7 +203,7 @@ func (c *cluster) propose(m *member, data string) Result {
 	c.t.Helper()
 	r, err := m.Propose(c.ctx(), []byte(data))
 	if err != nil {
-		c.t.Fatalf("proposing %q to %d: %v", data, m.id, err)
+		c.t.Fatalf("proposing %.20q to %d: %v", data, m.id, err)
 	}
 	return r
 }

@@ -112,6 +112,23 @@ func (l *loop) setStandby(on bool, now time.Duration) {
 	}
 }
 
+// giveWay hands leadership over where the configuration says that this member is to stand in no election. Where
+// nobody can take over, it leads on and tries again.
+func (l *loop) giveWay(now time.Duration) {
+	if l.soft.Role != raft.Leader || now < l.handover {
+		return
+	}
+	self, ok := memberOf(l.active.Members, l.n.cfg.ID)
+	if !ok || !self.Standby {
+		return
+	}
+	l.handover = now + 2*l.n.cfg.ElectionTimeoutMax
+	if err := l.core.TransferLeadership(0, now); err != nil {
+		l.n.cfg.Logger.Warn("a standby leads on: nobody can take over", "error", err)
+	}
+	wake(l.n.in.ready)
+}
+
 // watchDisk acts on the age of the oldest append: a leader hands over, and steps down where that does not work
 // within one election timeout; nobody stands until a probe write was quick.
 func (l *loop) watchDisk(now time.Duration) {

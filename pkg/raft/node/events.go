@@ -19,9 +19,11 @@ const (
 	EventReady                          // this member is ready
 	EventMemberAdded                    // Member came into the configuration in effect
 	EventMemberRemoved                  // Member left it
+	EventStatus                         // Member ceased to answer this leader, or does again (Reachable)
+	EventConfiguration                  // another configuration is committed
 )
 
-var eventNames = [...]string{"state", "role", "leader", "leading", "ready", "member-added", "member-removed"}
+var eventNames = [...]string{"state", "role", "leader", "leading", "ready", "member-added", "member-removed", "status", "configuration"}
 
 // String returns the name of the kind.
 func (k EventKind) String() string {
@@ -41,8 +43,12 @@ type Event struct {
 	LeaderName string
 	Leading    bool        // LeadershipContext is live
 	Ready      bool        // Ready is closed
-	Member     raft.Member // EventMemberAdded, EventMemberRemoved
-	Missed     int         // events dropped before this one, because the subscriber was slow
+	Member     raft.Member // EventMemberAdded, EventMemberRemoved, EventStatus
+	Reachable  bool        // EventStatus
+	// ConfigIndex is the index of the last committed configuration, ClusterVersion the version that it allows.
+	ConfigIndex    uint64
+	ClusterVersion uint32
+	Missed         int // events dropped before this one, because the subscriber was slow
 }
 
 // eventBuffer is how many events may wait for one subscriber.
@@ -66,7 +72,7 @@ func (h *eventHub) subscribe() (<-chan Event, func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	first := h.state
-	first.Kind, first.Member = EventState, raft.Member{}
+	first.Kind, first.Member, first.Reachable = EventState, raft.Member{}, false
 	s.events <- first
 	if h.closed {
 		close(s.events)
@@ -93,7 +99,7 @@ func (h *eventHub) publish(kind EventKind, change func(e *Event)) {
 	if h.closed {
 		return
 	}
-	h.state.Member = raft.Member{}
+	h.state.Member, h.state.Reachable = raft.Member{}, false
 	h.state.Kind = kind
 	change(&h.state)
 	for s := range h.subs {

@@ -24,13 +24,17 @@ type loop struct {
 	configIndex uint64
 	active      raft.Configuration // the last committed one
 	activeIndex uint64
-	operated    logPoint // the last change that an operator asked for
-	standby     bool     // this member stands in no election, whatever the configuration says
-	applied     uint64   // as last told to the core
+	hosts       []raft.Member // of a node that joins
+	operated    logPoint      // the last change that an operator asked for
+	standby     bool          // this member stands in no election, whatever the configuration says
+	applied     uint64        // as last told to the core
 
 	leading   leading
 	readiness readiness
 	disk      diskWatch
+	watchdog  watchdog
+	handover  time.Duration          // a leader that is to be a standby tries to hand over then
+	away      map[raft.MemberID]bool // members that do not answer this leader
 	contact   contact
 	watches   []func(now time.Duration) (over bool)
 	refreshed time.Duration // when Status was last published
@@ -89,6 +93,8 @@ func (l *loop) turn() {
 	}
 	l.watchDisk(now)
 	l.carryOut(now)
+	l.watchMembers(now)
+	l.giveWay(now)
 	l.watchApplied(now)
 	l.setTimer(l.n.clock.now())
 	l.giveAnswers()
@@ -136,6 +142,9 @@ func (l *loop) step(m *raft.Message) {
 	now := l.n.clock.now()
 	if l.contact.received(l.n.cfg.Observer, m, l.soft.Leader, now) {
 		l.n.leaderContact.Store(int64(now))
+	}
+	if m.Type == raft.MsgHeartbeatResp {
+		l.heard(m, now)
 	}
 	l.core.Step(*m, now)
 }
@@ -298,7 +307,9 @@ func (l *loop) finishRead(r raft.ReadState) {
 	}
 	delete(l.groups, r.ID)
 	if r.Err == nil {
-		g.index = r.Index
+		if g.index = r.Index; g.proof {
+			g.index = 0 // nothing has to be applied
+		}
 		l.n.apply.queue.push(job{read: g})
 		return
 	}

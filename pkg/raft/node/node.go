@@ -201,36 +201,6 @@ func (n *Node) Submit(data []byte, done func(Result, error)) {
 	}
 }
 
-// ReadBarrier waits until this member has applied everything that was committed in the cluster when it was
-// called, and returns an index up to which it has. What the state machine shows from then on is linearizable.
-// Errors: [NotLeaderError] (no leader confirmed the index), raft.ErrLeadershipLost, raft.ErrBusy, [ErrStopped]
-// and the context's; a read may always be repeated.
-func (n *Node) ReadBarrier(ctx context.Context) (uint64, error) {
-	w := n.waiters.Get().(*waiter)
-	n.SubmitRead(func(index uint64, err error) { w.done(Result{Index: index}, err) })
-	select {
-	case o := <-w.outcome:
-		n.waiters.Put(w)
-		return o.result.Index, o.err
-	case <-ctx.Done():
-		return 0, fmt.Errorf("waiting for a read barrier: %w", ctx.Err())
-	}
-}
-
-// SubmitRead is ReadBarrier without the wait: done is called exactly once; on success on the applier goroutine,
-// where it may look at the state machine. It must not block.
-func (n *Node) SubmitRead(done func(index uint64, err error)) {
-	err := raft.ErrBusy
-	if n.apply.open.Add(1) <= int64(n.cfg.Limits.Reads) {
-		err = ErrStopped
-		if n.in.put(func(in *inputs) { in.reads = append(in.reads, done) }) {
-			return
-		}
-	}
-	n.apply.open.Add(-1)
-	go done(0, err)
-}
-
 // Inspect runs f on the applier goroutine, between entries, where it may look at the state machine; applied is
 // the index of the last applied entry. It returns false if f will not run, because the node has stopped or too
 // many wait. After true, f runs unless the node stops first: who waits for f waits for Done too.

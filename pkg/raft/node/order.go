@@ -27,6 +27,9 @@ const orderPatience = 10 * time.Second
 type verdict struct {
 	Code string `json:"code,omitempty"`
 	Text string `json:"text,omitempty"`
+	// Config is the encoded configuration, for a node that was taken in: it has to know whom to answer before its log
+	// tells.
+	Config []byte `json:"config,omitempty"`
 }
 
 // verdictCodes are the errors that keep their meaning on the way from the leader.
@@ -41,8 +44,11 @@ var verdictCodes = []struct {
 	{"late", context.DeadlineExceeded},
 }
 
-func verdictOf(err error) []byte {
+func verdictOf(conf raft.Configuration, err error) []byte {
 	var v verdict
+	if len(conf.Members) > 0 {
+		v.Config = conf.Encode()
+	}
 	if err != nil {
 		v = verdict{Code: "failed", Text: err.Error()}
 		for _, c := range verdictCodes {
@@ -69,14 +75,19 @@ func (e *remoteError) Error() string { return e.text }
 
 func (e *remoteError) Unwrap() error { return e.err }
 
-// readVerdict returns the error of a verdict.
-func readVerdict(b []byte) error {
+// readVerdict returns the configuration and the error of a verdict.
+func readVerdict(b []byte) (conf raft.Configuration, err error) {
 	var v verdict
 	if err := json.Unmarshal(b, &v); err != nil {
-		return fmt.Errorf("%w: %w", errFrame, err)
+		return conf, fmt.Errorf("%w: %w", errFrame, err)
+	}
+	if len(v.Config) > 0 {
+		if conf, err = raft.DecodeConfiguration(v.Config); err != nil {
+			return conf, fmt.Errorf("%w: %w", errFrame, err)
+		}
 	}
 	if v.Code == "" {
-		return nil
+		return conf, nil
 	}
 	e := &remoteError{text: v.Text}
 	for _, c := range verdictCodes {
@@ -84,7 +95,7 @@ func readVerdict(b []byte) error {
 			e.err = c.err
 		}
 	}
-	return e
+	return conf, e
 }
 
 // throughLeader has the leader carry out an order, wherever it is, and tries again while leadership moves.
@@ -99,17 +110,13 @@ func (n *Node) throughLeader(ctx context.Context, o order) error {
 		} else if b, rerr := n.request(ctx, leader, frameOrder, []byte(o)); rerr != nil {
 			err = rerr
 		} else {
-			err = readVerdict(b)
+			_, err = readVerdict(b)
 		}
 		if !errors.Is(err, raft.ErrNotLeader) {
 			return err
 		}
-		select {
-		case <-time.After(n.heartbeatPeriod()):
-		case <-ctx.Done():
-			return errors.Join(err, ctx.Err())
-		case <-n.halted:
-			return ErrStopped
+		if perr := n.pause(ctx); perr != nil {
+			return errors.Join(err, perr)
 		}
 	}
 }
@@ -118,7 +125,7 @@ func (n *Node) throughLeader(ctx context.Context, o order) error {
 func (n *Node) ordered(ctx context.Context, from raft.MemberID, body []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, orderPatience)
 	defer cancel()
-	return verdictOf(n.carryOutOrder(ctx, from, order(body))), nil
+	return verdictOf(raft.Configuration{}, n.carryOutOrder(ctx, from, order(body))), nil
 }
 
 func (n *Node) carryOutOrder(ctx context.Context, from raft.MemberID, o order) error {
@@ -160,7 +167,7 @@ func (n *Node) standby(ctx context.Context, on bool) error {
 		n.in.call(func(now time.Duration) { n.loop.setStandby(false, now) })
 	}
 	return n.await(ctx, func() bool {
-		m, ok := memberOf(n.loop.config.Members, n.cfg.ID)
+		m, ok := memberOf(n.loop.active.Members, n.cfg.ID) // one that is not committed binds nobody yet
 		return !ok || m.Standby == on
 	})
 }

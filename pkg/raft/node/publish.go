@@ -46,6 +46,9 @@ func (l *loop) publishState(out *raft.Output, now time.Duration) {
 	if old.Role == raft.Leader && (l.soft.Role != raft.Leader || l.soft.Term != old.Term) {
 		l.n.out.cancelAll()
 	}
+	if l.soft.Role == raft.Leader {
+		l.n.leaderContact.Store(int64(now)) // it hears itself
+	}
 	l.n.commit.Store(l.soft.Commit)
 	l.n.last.Store(l.soft.Last)
 	old.Commit, old.Last = l.soft.Commit, l.soft.Last // they change with every turn and are published alone
@@ -118,6 +121,7 @@ func (l *loop) activate() {
 	was := l.active.Version
 	l.active, l.activeIndex = core.Active, core.ActiveIndex
 	l.n.version.Store(l.active.Version)
+	l.n.events.publish(EventConfiguration, func(e *Event) { e.ConfigIndex, e.ClusterVersion = l.activeIndex, l.active.Version })
 	if l.active.Version != was && l.n.cfg.OnVersion != nil {
 		l.n.cfg.OnVersion(l.active.Version)
 	}
@@ -127,11 +131,23 @@ func (l *loop) activate() {
 // no member has announced any. It never goes down.
 func (n *Node) ClusterVersion() uint32 { return n.version.Load() }
 
-// setPeers tells the transport whom to reach: the members that the core may have to talk to.
+// setPeers tells the transport whom to reach: the members that the core may have to talk to or, while it knows none,
+// those that took this node in.
 func (l *loop) setPeers() {
-	if l.n.cfg.Transport != nil {
-		l.n.cfg.Transport.SetPeers(peersOf(l.core.Contacts(), l.n.cfg.ID))
+	if l.n.cfg.Transport == nil {
+		return
 	}
+	members := l.core.Contacts()
+	if len(members) == 0 {
+		members = l.hosts
+	}
+	l.n.cfg.Transport.SetPeers(peersOf(members, l.n.cfg.ID))
+}
+
+// introduce takes over whom a node that joins has to answer, until its own log tells.
+func (l *loop) introduce(members []raft.Member) {
+	l.hosts = members
+	l.setPeers()
 }
 
 func memberOf(members []raft.Member, id raft.MemberID) (raft.Member, bool) {

@@ -99,12 +99,27 @@ func (l *loop) refreshStatus(now time.Duration) {
 		s.LeaderName = m.Name
 	}
 	for _, p := range core.Peers {
-		m, _ := memberOf(l.config.Members, p.ID)
+		m, listed := memberOf(l.config.Members, p.ID)
+		if listed {
+			l.reachable(m, p.LastContact > 0 && now-p.LastContact <= n.cfg.ElectionTimeoutMax)
+		}
 		s.Peers = append(s.Peers, PeerStatus{ID: p.ID, Name: m.Name, Match: p.Match, Next: p.Next, State: p.State,
 			InflightBytes: p.InflightBytes, LastContact: p.LastContact, Counted: p.Counted, Leaving: p.Leaving,
-			Role: roleOf(&m), WarmupRound: p.WarmupRound, SnapshotIndex: p.SnapshotIndex})
+			Role: roleOf(&m), WarmupRound: p.WarmupRound, SnapshotIndex: p.SnapshotIndex, Phi: l.phi(p.ID, now)})
 	}
 	n.status.Store(s)
+}
+
+// reachable tells when a member begins or ceases to answer this leader.
+func (l *loop) reachable(m raft.Member, answers bool) {
+	if l.away[m.ID] == !answers {
+		return
+	}
+	if l.away == nil {
+		l.away = make(map[raft.MemberID]bool)
+	}
+	l.away[m.ID] = !answers
+	l.n.events.publish(EventStatus, func(e *Event) { e.Member, e.Reachable = m, answers })
 }
 
 // roleOf is what a member is by the configuration, whatever it does at the moment.

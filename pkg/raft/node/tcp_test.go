@@ -66,7 +66,8 @@ func (r *real) start(id raft.MemberID) *member {
 	}
 	m := &member{id: id, log: log, machine: &recorder{}}
 	m.Node, err = Start(Config{ID: id, Name: fmt.Sprintf("n%d", id), Members: r.members, Log: log, Transport: t,
-		StateMachine: m.machine, CheckQuorum: true, ClusterHash: [16]byte{1}, Logger: logger})
+		StateMachine: m.machine, CheckQuorum: true, ClusterHash: [16]byte{1}, Logger: logger,
+		ElectionTimeoutMin: 400 * time.Millisecond}) // these run in real time, maybe beside much else
 	if err != nil {
 		r.tb.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -72,7 +73,7 @@ func (v *vaulted) agree(want int) {
 
 func (v *vaulted) load(l *member, count int) {
 	v.t.Helper()
-	data := make([]byte, 2000)
+	data := strings.Repeat(".", 2000)
 	for i := range count {
 		v.propose(l, fmt.Sprintf("%d%s", i, data))
 	}
