@@ -15,7 +15,14 @@ E2E_DURATION ?= 60s
 DISK_CUTS ?= 20
 DISK_CUTS_ALL ?= 5
 
-.PHONY: help build test test-long test-e2e test-disk lint generate bench fuzz sim dist clean
+# Sizes of the measured runs in `make test-load`.
+LOAD_SESSIONS ?= 10000
+LOAD_LOCKS ?= 1000000
+LOAD_ROUNDS ?= 3
+LOAD_BEHIND ?= 1000000
+LOAD_COMMANDS ?= 10000000
+
+.PHONY: help build test test-long test-e2e test-disk test-load lint generate bench fuzz sim dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,9 +35,10 @@ test: ## vet, all tests that need no privileges with the race detector, 300 simu
 	$(GO) test -race -timeout 15m ./...
 	$(GO) test -count=1 -timeout 15m -run '^TestSeeds$$' ./pkg/raft/sim -args -sim.seeds=300
 
-test-long: ## the long forms: end to end, power cuts, ten thousand simulated seeds, fuzzing
+test-long: ## the long forms: end to end, power cuts, measured load, ten thousand simulated seeds, fuzzing
 	$(MAKE) test-e2e E2E_DURATION=30m
 	$(MAKE) test-disk DISK_CUTS=60 DISK_CUTS_ALL=15
+	$(MAKE) test-load
 	$(MAKE) sim SEEDS=10000
 	$(MAKE) fuzz FUZZTIME=60s
 
@@ -40,13 +48,17 @@ test-e2e: ## three real processes, 16 clients, a random node killed every 4 s; h
 test-disk: ## power cuts on loop-mounted ext4 under load (root, mkfs.ext4)
 	$(GO) test -tags disk -count=1 -timeout 90m -v -run '^TestPowerCut' ./internal/e2e -args -disk.cuts=$(DISK_CUTS) -disk.cuts-all=$(DISK_CUTS_ALL)
 
+test-load: ## snapshots of a large state, a follower far behind, very many commands: figures, and nothing lost
+	$(GO) test -tags load -count=1 -timeout 90m -v -run '^TestLoad' ./internal/service -args -load.sessions=$(LOAD_SESSIONS) \
+	  -load.locks=$(LOAD_LOCKS) -load.rounds=$(LOAD_ROUNDS) -load.behind=$(LOAD_BEHIND) -load.commands=$(LOAD_COMMANDS)
+
 sim: ## run SEEDS simulated clusters from SEED on
 	$(GO) test -count=1 -timeout 90m -v -run '^TestSeeds$$' ./pkg/raft/sim -args -sim.seed=$(SEED) -sim.seeds=$(SEEDS)
 
 lint: ## gofmt, vet (all tags), staticcheck, govulncheck, generated code up to date
 	@test -z "$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go'))" || { gofmt -l $$(git ls-files -co --exclude-standard '*.go'); echo 'run gofmt'; exit 1; }
-	$(GO) vet -tags 'e2e disk' ./...
-	$(GO) tool staticcheck -tags 'e2e,disk' ./...
+	$(GO) vet -tags 'e2e disk load' ./...
+	$(GO) tool staticcheck -tags 'e2e,disk,load' ./...
 	@out=$$($(GO) tool govulncheck ./... 2>&1); code=$$?; echo "$$out"; \
 	case "$$out" in *'fetching vulnerabilities'*) echo 'govulncheck DID NOT RUN: its database can not be reached from here'; code=0;; esac; exit $$code
 
