@@ -25,6 +25,9 @@
 // session keeps at most MaxEndedTickets ends that nobody acknowledges; beyond that the lowest ones below the floor
 // are forgotten, and a repeat of those is REQUEST_STALE.
 //
+// Renew makes the state of another cluster out of a snapshot's: nothing that the new one gives out, a fence or an ID,
+// is given by the old one, or by another restore.
+//
 // # What it asks of its caller
 //
 // Entries come one by one, in log order, without gaps, no-ops and configurations included; anything else,
