@@ -3964,6 +3964,665 @@ func (x *LeaderTransferReply) GetTerm() uint64 {
 	return 0
 }
 
+// Member is one member of the configuration in effect: the proposed one while a change is under way.
+type Member struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Id            string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	Address       string                 `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
+	Role          string                 `protobuf:"bytes,4,opt,name=role,proto3" json:"role,omitempty"` // voter, learner or standby
+	Leader        bool                   `protobuf:"varint,5,opt,name=leader,proto3" json:"leader,omitempty"`
+	Reachable     bool                   `protobuf:"varint,6,opt,name=reachable,proto3" json:"reachable,omitempty"` // the leader heard from it lately
+	Metadata      map[string]string      `protobuf:"bytes,7,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Member) Reset() {
+	*x = Member{}
+	mi := &file_coordd_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Member) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Member) ProtoMessage() {}
+
+func (x *Member) ProtoReflect() protoreflect.Message {
+	mi := &file_coordd_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Member.ProtoReflect.Descriptor instead.
+func (*Member) Descriptor() ([]byte, []int) {
+	return file_coordd_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *Member) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Member) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Member) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *Member) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *Member) GetLeader() bool {
+	if x != nil {
+		return x.Leader
+	}
+	return false
+}
+
+func (x *Member) GetReachable() bool {
+	if x != nil {
+		return x.Reachable
+	}
+	return false
+}
+
+func (x *Member) GetMetadata() map[string]string {
+	if x != nil {
+		return x.Metadata
+	}
+	return nil
+}
+
+// MemberListRequest goes to coord.admin.v1.member.list.
+type MemberListRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Cluster       string                 `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MemberListRequest) Reset() {
+	*x = MemberListRequest{}
+	mi := &file_coordd_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemberListRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemberListRequest) ProtoMessage() {}
+
+func (x *MemberListRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_coordd_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemberListRequest.ProtoReflect.Descriptor instead.
+func (*MemberListRequest) Descriptor() ([]byte, []int) {
+	return file_coordd_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *MemberListRequest) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
+type MemberListReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	Members       []*Member              `protobuf:"bytes,2,rep,name=members,proto3" json:"members,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MemberListReply) Reset() {
+	*x = MemberListReply{}
+	mi := &file_coordd_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemberListReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemberListReply) ProtoMessage() {}
+
+func (x *MemberListReply) ProtoReflect() protoreflect.Message {
+	mi := &file_coordd_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemberListReply.ProtoReflect.Descriptor instead.
+func (*MemberListReply) Descriptor() ([]byte, []int) {
+	return file_coordd_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *MemberListReply) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *MemberListReply) GetMembers() []*Member {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+// MemberAddRequest goes to coord.admin.v1.member.add. The member begins as a learner and becomes a voter when it has
+// caught up, unless learner is set. wait: how long the answer may wait for that; the change goes on after it.
+type MemberAddRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Address       string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	Learner       bool                   `protobuf:"varint,3,opt,name=learner,proto3" json:"learner,omitempty"`
+	Metadata      map[string]string      `protobuf:"bytes,4,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Wait          *durationpb.Duration   `protobuf:"bytes,5,opt,name=wait,proto3" json:"wait,omitempty"`
+	Cluster       string                 `protobuf:"bytes,6,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MemberAddRequest) Reset() {
+	*x = MemberAddRequest{}
+	mi := &file_coordd_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemberAddRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemberAddRequest) ProtoMessage() {}
+
+func (x *MemberAddRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_coordd_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemberAddRequest.ProtoReflect.Descriptor instead.
+func (*MemberAddRequest) Descriptor() ([]byte, []int) {
+	return file_coordd_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *MemberAddRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *MemberAddRequest) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *MemberAddRequest) GetLearner() bool {
+	if x != nil {
+		return x.Learner
+	}
+	return false
+}
+
+func (x *MemberAddRequest) GetMetadata() map[string]string {
+	if x != nil {
+		return x.Metadata
+	}
+	return nil
+}
+
+func (x *MemberAddRequest) GetWait() *durationpb.Duration {
+	if x != nil {
+		return x.Wait
+	}
+	return nil
+}
+
+func (x *MemberAddRequest) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
+// MemberRequest goes to coord.admin.v1.member.{remove,promote}. wait: as in MemberAddRequest, for promote.
+type MemberRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Wait          *durationpb.Duration   `protobuf:"bytes,2,opt,name=wait,proto3" json:"wait,omitempty"`
+	Cluster       string                 `protobuf:"bytes,3,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MemberRequest) Reset() {
+	*x = MemberRequest{}
+	mi := &file_coordd_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemberRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemberRequest) ProtoMessage() {}
+
+func (x *MemberRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_coordd_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemberRequest.ProtoReflect.Descriptor instead.
+func (*MemberRequest) Descriptor() ([]byte, []int) {
+	return file_coordd_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *MemberRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *MemberRequest) GetWait() *durationpb.Duration {
+	if x != nil {
+		return x.Wait
+	}
+	return nil
+}
+
+func (x *MemberRequest) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
+// MemberReplaceRequest goes to coord.admin.v1.member.replace: the same name and ID on a new, empty data directory. An
+// empty address: the same one. wait: as in MemberAddRequest.
+type MemberReplaceRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Address       string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	Wait          *durationpb.Duration   `protobuf:"bytes,3,opt,name=wait,proto3" json:"wait,omitempty"`
+	Cluster       string                 `protobuf:"bytes,4,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MemberReplaceRequest) Reset() {
+	*x = MemberReplaceRequest{}
+	mi := &file_coordd_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemberReplaceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemberReplaceRequest) ProtoMessage() {}
+
+func (x *MemberReplaceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_coordd_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemberReplaceRequest.ProtoReflect.Descriptor instead.
+func (*MemberReplaceRequest) Descriptor() ([]byte, []int) {
+	return file_coordd_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *MemberReplaceRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *MemberReplaceRequest) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *MemberReplaceRequest) GetWait() *durationpb.Duration {
+	if x != nil {
+		return x.Wait
+	}
+	return nil
+}
+
+func (x *MemberReplaceRequest) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
+// MemberStandbyRequest goes to coord.admin.v1.member.standby. A standby votes and counts, and never leads.
+type MemberStandbyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Off           bool                   `protobuf:"varint,2,opt,name=off,proto3" json:"off,omitempty"`
+	Cluster       string                 `protobuf:"bytes,3,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MemberStandbyRequest) Reset() {
+	*x = MemberStandbyRequest{}
+	mi := &file_coordd_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemberStandbyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemberStandbyRequest) ProtoMessage() {}
+
+func (x *MemberStandbyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_coordd_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemberStandbyRequest.ProtoReflect.Descriptor instead.
+func (*MemberStandbyRequest) Descriptor() ([]byte, []int) {
+	return file_coordd_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *MemberStandbyRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *MemberStandbyRequest) GetOff() bool {
+	if x != nil {
+		return x.Off
+	}
+	return false
+}
+
+func (x *MemberStandbyRequest) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
+// MemberReply answers a change: the member after it; for remove, before it.
+type MemberReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	Member        *Member                `protobuf:"bytes,2,opt,name=member,proto3" json:"member,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MemberReply) Reset() {
+	*x = MemberReply{}
+	mi := &file_coordd_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemberReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemberReply) ProtoMessage() {}
+
+func (x *MemberReply) ProtoReflect() protoreflect.Message {
+	mi := &file_coordd_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemberReply.ProtoReflect.Descriptor instead.
+func (*MemberReply) Descriptor() ([]byte, []int) {
+	return file_coordd_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *MemberReply) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *MemberReply) GetMember() *Member {
+	if x != nil {
+		return x.Member
+	}
+	return nil
+}
+
+// SnapshotSaveRequest goes to coord.admin.v1.snapshot.save. Without snapshot the leader takes one as of now and
+// answers with its first part; with it, the part at offset is answered.
+type SnapshotSaveRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Snapshot      string                 `protobuf:"bytes,1,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	Offset        uint64                 `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"`
+	Cluster       string                 `protobuf:"bytes,3,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotSaveRequest) Reset() {
+	*x = SnapshotSaveRequest{}
+	mi := &file_coordd_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotSaveRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotSaveRequest) ProtoMessage() {}
+
+func (x *SnapshotSaveRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_coordd_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotSaveRequest.ProtoReflect.Descriptor instead.
+func (*SnapshotSaveRequest) Descriptor() ([]byte, []int) {
+	return file_coordd_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *SnapshotSaveRequest) GetSnapshot() string {
+	if x != nil {
+		return x.Snapshot
+	}
+	return ""
+}
+
+func (x *SnapshotSaveRequest) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *SnapshotSaveRequest) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
+type SnapshotSaveReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"` // of the last entry that the snapshot holds
+	Snapshot      string                 `protobuf:"bytes,2,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	Size          uint64                 `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"` // of the whole file, in bytes
+	Offset        uint64                 `protobuf:"varint,4,opt,name=offset,proto3" json:"offset,omitempty"`
+	Data          []byte                 `protobuf:"bytes,5,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotSaveReply) Reset() {
+	*x = SnapshotSaveReply{}
+	mi := &file_coordd_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotSaveReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotSaveReply) ProtoMessage() {}
+
+func (x *SnapshotSaveReply) ProtoReflect() protoreflect.Message {
+	mi := &file_coordd_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotSaveReply.ProtoReflect.Descriptor instead.
+func (*SnapshotSaveReply) Descriptor() ([]byte, []int) {
+	return file_coordd_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *SnapshotSaveReply) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *SnapshotSaveReply) GetSnapshot() string {
+	if x != nil {
+		return x.Snapshot
+	}
+	return ""
+}
+
+func (x *SnapshotSaveReply) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *SnapshotSaveReply) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *SnapshotSaveReply) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
 // ProbeReply answers coord.node.v1.<id>.probe: the node can be reached through its NATS server. healthy:
 // it reaches a majority of the members the same way.
 type ProbeReply struct {
@@ -3976,7 +4635,7 @@ type ProbeReply struct {
 
 func (x *ProbeReply) Reset() {
 	*x = ProbeReply{}
-	mi := &file_coordd_proto_msgTypes[42]
+	mi := &file_coordd_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3988,7 +4647,7 @@ func (x *ProbeReply) String() string {
 func (*ProbeReply) ProtoMessage() {}
 
 func (x *ProbeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[42]
+	mi := &file_coordd_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4001,7 +4660,7 @@ func (x *ProbeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeReply.ProtoReflect.Descriptor instead.
 func (*ProbeReply) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{42}
+	return file_coordd_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ProbeReply) GetName() string {
@@ -4026,7 +4685,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_coordd_proto_msgTypes[43]
+	mi := &file_coordd_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4038,7 +4697,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[43]
+	mi := &file_coordd_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4051,7 +4710,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{43}
+	return file_coordd_proto_rawDescGZIP(), []int{53}
 }
 
 type NodeStatus struct {
@@ -4080,13 +4739,24 @@ type NodeStatus struct {
 	Leader        string                 `protobuf:"bytes,22,opt,name=leader,proto3" json:"leader,omitempty"`
 	Peers         []*PeerStatus          `protobuf:"bytes,23,rep,name=peers,proto3" json:"peers,omitempty"`
 	LeaderContact *durationpb.Duration   `protobuf:"bytes,24,opt,name=leader_contact,json=leaderContact,proto3" json:"leader_contact,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// members is the configuration in effect, proposed the names of one that is not committed yet.
+	Members        []*Member            `protobuf:"bytes,25,rep,name=members,proto3" json:"members,omitempty"`
+	Proposed       []string             `protobuf:"bytes,26,rep,name=proposed,proto3" json:"proposed,omitempty"`
+	Removed        bool                 `protobuf:"varint,27,opt,name=removed,proto3" json:"removed,omitempty"`                     // the configuration listed this node and does not any more
+	RefusedBy      []string             `protobuf:"bytes,28,rep,name=refused_by,json=refusedBy,proto3" json:"refused_by,omitempty"` // peers that refuse this node, and why
+	LogEntries     uint64               `protobuf:"varint,29,opt,name=log_entries,json=logEntries,proto3" json:"log_entries,omitempty"`
+	LogBytes       uint64               `protobuf:"varint,30,opt,name=log_bytes,json=logBytes,proto3" json:"log_bytes,omitempty"`
+	SnapshotIndex  uint64               `protobuf:"varint,31,opt,name=snapshot_index,json=snapshotIndex,proto3" json:"snapshot_index,omitempty"` // 0: none yet
+	SnapshotBytes  uint64               `protobuf:"varint,32,opt,name=snapshot_bytes,json=snapshotBytes,proto3" json:"snapshot_bytes,omitempty"`
+	SnapshotAge    *durationpb.Duration `protobuf:"bytes,33,opt,name=snapshot_age,json=snapshotAge,proto3" json:"snapshot_age,omitempty"`           // in cluster time
+	ClusterVersion uint32               `protobuf:"varint,34,opt,name=cluster_version,json=clusterVersion,proto3" json:"cluster_version,omitempty"` // of commands that may be proposed
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *NodeStatus) Reset() {
 	*x = NodeStatus{}
-	mi := &file_coordd_proto_msgTypes[44]
+	mi := &file_coordd_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4098,7 +4768,7 @@ func (x *NodeStatus) String() string {
 func (*NodeStatus) ProtoMessage() {}
 
 func (x *NodeStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[44]
+	mi := &file_coordd_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4111,7 +4781,7 @@ func (x *NodeStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeStatus.ProtoReflect.Descriptor instead.
 func (*NodeStatus) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{44}
+	return file_coordd_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *NodeStatus) GetName() string {
@@ -4282,19 +4952,92 @@ func (x *NodeStatus) GetLeaderContact() *durationpb.Duration {
 	return nil
 }
 
+func (x *NodeStatus) GetMembers() []*Member {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+func (x *NodeStatus) GetProposed() []string {
+	if x != nil {
+		return x.Proposed
+	}
+	return nil
+}
+
+func (x *NodeStatus) GetRemoved() bool {
+	if x != nil {
+		return x.Removed
+	}
+	return false
+}
+
+func (x *NodeStatus) GetRefusedBy() []string {
+	if x != nil {
+		return x.RefusedBy
+	}
+	return nil
+}
+
+func (x *NodeStatus) GetLogEntries() uint64 {
+	if x != nil {
+		return x.LogEntries
+	}
+	return 0
+}
+
+func (x *NodeStatus) GetLogBytes() uint64 {
+	if x != nil {
+		return x.LogBytes
+	}
+	return 0
+}
+
+func (x *NodeStatus) GetSnapshotIndex() uint64 {
+	if x != nil {
+		return x.SnapshotIndex
+	}
+	return 0
+}
+
+func (x *NodeStatus) GetSnapshotBytes() uint64 {
+	if x != nil {
+		return x.SnapshotBytes
+	}
+	return 0
+}
+
+func (x *NodeStatus) GetSnapshotAge() *durationpb.Duration {
+	if x != nil {
+		return x.SnapshotAge
+	}
+	return nil
+}
+
+func (x *NodeStatus) GetClusterVersion() uint32 {
+	if x != nil {
+		return x.ClusterVersion
+	}
+	return 0
+}
+
 type PeerStatus struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Match         uint64                 `protobuf:"varint,2,opt,name=match,proto3" json:"match,omitempty"`
 	RoundTrip     *durationpb.Duration   `protobuf:"bytes,3,opt,name=round_trip,json=roundTrip,proto3" json:"round_trip,omitempty"`
 	Connected     bool                   `protobuf:"varint,4,opt,name=connected,proto3" json:"connected,omitempty"`
+	WarmupRound   uint64                 `protobuf:"varint,5,opt,name=warmup_round,json=warmupRound,proto3" json:"warmup_round,omitempty"`    // of a learner that is to be promoted; 0: none
+	SnapshotSent  uint64                 `protobuf:"varint,6,opt,name=snapshot_sent,json=snapshotSent,proto3" json:"snapshot_sent,omitempty"` // bytes of the snapshot on its way to it
+	SnapshotSize  uint64                 `protobuf:"varint,7,opt,name=snapshot_size,json=snapshotSize,proto3" json:"snapshot_size,omitempty"` // 0: none is
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PeerStatus) Reset() {
 	*x = PeerStatus{}
-	mi := &file_coordd_proto_msgTypes[45]
+	mi := &file_coordd_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4306,7 +5049,7 @@ func (x *PeerStatus) String() string {
 func (*PeerStatus) ProtoMessage() {}
 
 func (x *PeerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[45]
+	mi := &file_coordd_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4319,7 +5062,7 @@ func (x *PeerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerStatus.ProtoReflect.Descriptor instead.
 func (*PeerStatus) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{45}
+	return file_coordd_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *PeerStatus) GetName() string {
@@ -4350,6 +5093,27 @@ func (x *PeerStatus) GetConnected() bool {
 	return false
 }
 
+func (x *PeerStatus) GetWarmupRound() uint64 {
+	if x != nil {
+		return x.WarmupRound
+	}
+	return 0
+}
+
+func (x *PeerStatus) GetSnapshotSent() uint64 {
+	if x != nil {
+		return x.SnapshotSent
+	}
+	return 0
+}
+
+func (x *PeerStatus) GetSnapshotSize() uint64 {
+	if x != nil {
+		return x.SnapshotSize
+	}
+	return 0
+}
+
 type ClusterInfo struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -4364,7 +5128,7 @@ type ClusterInfo struct {
 
 func (x *ClusterInfo) Reset() {
 	*x = ClusterInfo{}
-	mi := &file_coordd_proto_msgTypes[46]
+	mi := &file_coordd_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4376,7 +5140,7 @@ func (x *ClusterInfo) String() string {
 func (*ClusterInfo) ProtoMessage() {}
 
 func (x *ClusterInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[46]
+	mi := &file_coordd_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4389,7 +5153,7 @@ func (x *ClusterInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterInfo.ProtoReflect.Descriptor instead.
 func (*ClusterInfo) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{46}
+	return file_coordd_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ClusterInfo) GetId() string {
@@ -4832,12 +5596,64 @@ const file_coordd_proto_rawDesc = "" +
 	"\x13LeaderTransferReply\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x16\n" +
 	"\x06leader\x18\x02 \x01(\tR\x06leader\x12\x12\n" +
-	"\x04term\x18\x03 \x01(\x04R\x04term\":\n" +
+	"\x04term\x18\x03 \x01(\x04R\x04term\"\x8a\x02\n" +
+	"\x06Member\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\x12\x18\n" +
+	"\aaddress\x18\x03 \x01(\tR\aaddress\x12\x12\n" +
+	"\x04role\x18\x04 \x01(\tR\x04role\x12\x16\n" +
+	"\x06leader\x18\x05 \x01(\bR\x06leader\x12\x1c\n" +
+	"\treachable\x18\x06 \x01(\bR\treachable\x12;\n" +
+	"\bmetadata\x18\a \x03(\v2\x1f.coordd.v1.Member.MetadataEntryR\bmetadata\x1a;\n" +
+	"\rMetadataEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"-\n" +
+	"\x11MemberListRequest\x12\x18\n" +
+	"\acluster\x18\x01 \x01(\tR\acluster\"T\n" +
+	"\x0fMemberListReply\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\x12+\n" +
+	"\amembers\x18\x02 \x03(\v2\x11.coordd.v1.MemberR\amembers\"\xa7\x02\n" +
+	"\x10MemberAddRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x18\n" +
+	"\alearner\x18\x03 \x01(\bR\alearner\x12E\n" +
+	"\bmetadata\x18\x04 \x03(\v2).coordd.v1.MemberAddRequest.MetadataEntryR\bmetadata\x12-\n" +
+	"\x04wait\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x04wait\x12\x18\n" +
+	"\acluster\x18\x06 \x01(\tR\acluster\x1a;\n" +
+	"\rMetadataEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"l\n" +
+	"\rMemberRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12-\n" +
+	"\x04wait\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x04wait\x12\x18\n" +
+	"\acluster\x18\x03 \x01(\tR\acluster\"\x8d\x01\n" +
+	"\x14MemberReplaceRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\x12-\n" +
+	"\x04wait\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x04wait\x12\x18\n" +
+	"\acluster\x18\x04 \x01(\tR\acluster\"V\n" +
+	"\x14MemberStandbyRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
+	"\x03off\x18\x02 \x01(\bR\x03off\x12\x18\n" +
+	"\acluster\x18\x03 \x01(\tR\acluster\"N\n" +
+	"\vMemberReply\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\x12)\n" +
+	"\x06member\x18\x02 \x01(\v2\x11.coordd.v1.MemberR\x06member\"c\n" +
+	"\x13SnapshotSaveRequest\x12\x1a\n" +
+	"\bsnapshot\x18\x01 \x01(\tR\bsnapshot\x12\x16\n" +
+	"\x06offset\x18\x02 \x01(\x04R\x06offset\x12\x18\n" +
+	"\acluster\x18\x03 \x01(\tR\acluster\"\x85\x01\n" +
+	"\x11SnapshotSaveReply\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x1a\n" +
+	"\bsnapshot\x18\x02 \x01(\tR\bsnapshot\x12\x12\n" +
+	"\x04size\x18\x03 \x01(\x04R\x04size\x12\x16\n" +
+	"\x06offset\x18\x04 \x01(\x04R\x06offset\x12\x12\n" +
+	"\x04data\x18\x05 \x01(\fR\x04data\":\n" +
 	"\n" +
 	"ProbeReply\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\ahealthy\x18\x02 \x01(\bR\ahealthy\"\x0f\n" +
-	"\rStatusRequest\"\xf3\x05\n" +
+	"\rStatusRequest\"\xe8\b\n" +
 	"\n" +
 	"NodeStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
@@ -4867,14 +5683,29 @@ const file_coordd_proto_rawDesc = "" +
 	"\x06active\x18\x15 \x03(\tR\x06active\x12\x16\n" +
 	"\x06leader\x18\x16 \x01(\tR\x06leader\x12+\n" +
 	"\x05peers\x18\x17 \x03(\v2\x15.coordd.v1.PeerStatusR\x05peers\x12@\n" +
-	"\x0eleader_contact\x18\x18 \x01(\v2\x19.google.protobuf.DurationR\rleaderContact\"\x8e\x01\n" +
+	"\x0eleader_contact\x18\x18 \x01(\v2\x19.google.protobuf.DurationR\rleaderContact\x12+\n" +
+	"\amembers\x18\x19 \x03(\v2\x11.coordd.v1.MemberR\amembers\x12\x1a\n" +
+	"\bproposed\x18\x1a \x03(\tR\bproposed\x12\x18\n" +
+	"\aremoved\x18\x1b \x01(\bR\aremoved\x12\x1d\n" +
+	"\n" +
+	"refused_by\x18\x1c \x03(\tR\trefusedBy\x12\x1f\n" +
+	"\vlog_entries\x18\x1d \x01(\x04R\n" +
+	"logEntries\x12\x1b\n" +
+	"\tlog_bytes\x18\x1e \x01(\x04R\blogBytes\x12%\n" +
+	"\x0esnapshot_index\x18\x1f \x01(\x04R\rsnapshotIndex\x12%\n" +
+	"\x0esnapshot_bytes\x18  \x01(\x04R\rsnapshotBytes\x12<\n" +
+	"\fsnapshot_age\x18! \x01(\v2\x19.google.protobuf.DurationR\vsnapshotAge\x12'\n" +
+	"\x0fcluster_version\x18\" \x01(\rR\x0eclusterVersion\"\xfb\x01\n" +
 	"\n" +
 	"PeerStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05match\x18\x02 \x01(\x04R\x05match\x128\n" +
 	"\n" +
 	"round_trip\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\troundTrip\x12\x1c\n" +
-	"\tconnected\x18\x04 \x01(\bR\tconnected\"\x8b\x01\n" +
+	"\tconnected\x18\x04 \x01(\bR\tconnected\x12!\n" +
+	"\fwarmup_round\x18\x05 \x01(\x04R\vwarmupRound\x12#\n" +
+	"\rsnapshot_sent\x18\x06 \x01(\x04R\fsnapshotSent\x12#\n" +
+	"\rsnapshot_size\x18\a \x01(\x04R\fsnapshotSize\"\x8b\x01\n" +
 	"\vClusterInfo\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
@@ -4908,7 +5739,7 @@ func file_coordd_proto_rawDescGZIP() []byte {
 }
 
 var file_coordd_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
-var file_coordd_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
+var file_coordd_proto_msgTypes = make([]protoimpl.MessageInfo, 62)
 var file_coordd_proto_goTypes = []any{
 	(Mode)(0),                       // 0: coordd.v1.Mode
 	(Order)(0),                      // 1: coordd.v1.Order
@@ -4960,51 +5791,63 @@ var file_coordd_proto_goTypes = []any{
 	(*Event)(nil),                   // 47: coordd.v1.Event
 	(*LeaderTransferRequest)(nil),   // 48: coordd.v1.LeaderTransferRequest
 	(*LeaderTransferReply)(nil),     // 49: coordd.v1.LeaderTransferReply
-	(*ProbeReply)(nil),              // 50: coordd.v1.ProbeReply
-	(*StatusRequest)(nil),           // 51: coordd.v1.StatusRequest
-	(*NodeStatus)(nil),              // 52: coordd.v1.NodeStatus
-	(*PeerStatus)(nil),              // 53: coordd.v1.PeerStatus
-	(*ClusterInfo)(nil),             // 54: coordd.v1.ClusterInfo
-	nil,                             // 55: coordd.v1.SessionOpenRequest.MetadataEntry
-	nil,                             // 56: coordd.v1.LockAcquireRequest.MetadataEntry
-	nil,                             // 57: coordd.v1.Holder.MetadataEntry
-	(*durationpb.Duration)(nil),     // 58: google.protobuf.Duration
+	(*Member)(nil),                  // 50: coordd.v1.Member
+	(*MemberListRequest)(nil),       // 51: coordd.v1.MemberListRequest
+	(*MemberListReply)(nil),         // 52: coordd.v1.MemberListReply
+	(*MemberAddRequest)(nil),        // 53: coordd.v1.MemberAddRequest
+	(*MemberRequest)(nil),           // 54: coordd.v1.MemberRequest
+	(*MemberReplaceRequest)(nil),    // 55: coordd.v1.MemberReplaceRequest
+	(*MemberStandbyRequest)(nil),    // 56: coordd.v1.MemberStandbyRequest
+	(*MemberReply)(nil),             // 57: coordd.v1.MemberReply
+	(*SnapshotSaveRequest)(nil),     // 58: coordd.v1.SnapshotSaveRequest
+	(*SnapshotSaveReply)(nil),       // 59: coordd.v1.SnapshotSaveReply
+	(*ProbeReply)(nil),              // 60: coordd.v1.ProbeReply
+	(*StatusRequest)(nil),           // 61: coordd.v1.StatusRequest
+	(*NodeStatus)(nil),              // 62: coordd.v1.NodeStatus
+	(*PeerStatus)(nil),              // 63: coordd.v1.PeerStatus
+	(*ClusterInfo)(nil),             // 64: coordd.v1.ClusterInfo
+	nil,                             // 65: coordd.v1.SessionOpenRequest.MetadataEntry
+	nil,                             // 66: coordd.v1.LockAcquireRequest.MetadataEntry
+	nil,                             // 67: coordd.v1.Holder.MetadataEntry
+	nil,                             // 68: coordd.v1.Member.MetadataEntry
+	nil,                             // 69: coordd.v1.MemberAddRequest.MetadataEntry
+	(*durationpb.Duration)(nil),     // 70: google.protobuf.Duration
 }
 var file_coordd_proto_depIdxs = []int32{
 	9,  // 0: coordd.v1.Error.details:type_name -> coordd.v1.ErrorDetails
-	58, // 1: coordd.v1.ErrorDetails.expires_in:type_name -> google.protobuf.Duration
+	70, // 1: coordd.v1.ErrorDetails.expires_in:type_name -> google.protobuf.Duration
 	8,  // 2: coordd.v1.ErrorReply.error:type_name -> coordd.v1.Error
-	58, // 3: coordd.v1.SessionOpenRequest.ttl:type_name -> google.protobuf.Duration
-	55, // 4: coordd.v1.SessionOpenRequest.metadata:type_name -> coordd.v1.SessionOpenRequest.MetadataEntry
-	58, // 5: coordd.v1.SessionOpenReply.ttl:type_name -> google.protobuf.Duration
-	58, // 6: coordd.v1.SessionOpenReply.safe_for:type_name -> google.protobuf.Duration
+	70, // 3: coordd.v1.SessionOpenRequest.ttl:type_name -> google.protobuf.Duration
+	65, // 4: coordd.v1.SessionOpenRequest.metadata:type_name -> coordd.v1.SessionOpenRequest.MetadataEntry
+	70, // 5: coordd.v1.SessionOpenReply.ttl:type_name -> google.protobuf.Duration
+	70, // 6: coordd.v1.SessionOpenReply.safe_for:type_name -> google.protobuf.Duration
 	0,  // 7: coordd.v1.Hold.mode:type_name -> coordd.v1.Mode
 	2,  // 8: coordd.v1.Wait.state:type_name -> coordd.v1.Wait.State
-	58, // 9: coordd.v1.SessionReply.ttl:type_name -> google.protobuf.Duration
-	58, // 10: coordd.v1.SessionReply.safe_for:type_name -> google.protobuf.Duration
+	70, // 9: coordd.v1.SessionReply.ttl:type_name -> google.protobuf.Duration
+	70, // 10: coordd.v1.SessionReply.safe_for:type_name -> google.protobuf.Duration
 	15, // 11: coordd.v1.SessionReply.holds:type_name -> coordd.v1.Hold
 	16, // 12: coordd.v1.SessionReply.waits:type_name -> coordd.v1.Wait
 	0,  // 13: coordd.v1.LockAcquireRequest.mode:type_name -> coordd.v1.Mode
-	58, // 14: coordd.v1.LockAcquireRequest.wait:type_name -> google.protobuf.Duration
-	58, // 15: coordd.v1.LockAcquireRequest.delay:type_name -> google.protobuf.Duration
-	58, // 16: coordd.v1.LockAcquireRequest.max_hold:type_name -> google.protobuf.Duration
-	56, // 17: coordd.v1.LockAcquireRequest.metadata:type_name -> coordd.v1.LockAcquireRequest.MetadataEntry
+	70, // 14: coordd.v1.LockAcquireRequest.wait:type_name -> google.protobuf.Duration
+	70, // 15: coordd.v1.LockAcquireRequest.delay:type_name -> google.protobuf.Duration
+	70, // 16: coordd.v1.LockAcquireRequest.max_hold:type_name -> google.protobuf.Duration
+	66, // 17: coordd.v1.LockAcquireRequest.metadata:type_name -> coordd.v1.LockAcquireRequest.MetadataEntry
 	3,  // 18: coordd.v1.LockAcquireReply.state:type_name -> coordd.v1.LockAcquireReply.State
 	27, // 19: coordd.v1.LockAcquireReply.holders:type_name -> coordd.v1.Holder
 	4,  // 20: coordd.v1.LockCancelReply.state:type_name -> coordd.v1.LockCancelReply.State
 	5,  // 21: coordd.v1.LockReleaseReply.state:type_name -> coordd.v1.LockReleaseReply.State
 	0,  // 22: coordd.v1.Holder.mode:type_name -> coordd.v1.Mode
-	58, // 23: coordd.v1.Holder.expires_in:type_name -> google.protobuf.Duration
-	57, // 24: coordd.v1.Holder.metadata:type_name -> coordd.v1.Holder.MetadataEntry
+	70, // 23: coordd.v1.Holder.expires_in:type_name -> google.protobuf.Duration
+	67, // 24: coordd.v1.Holder.metadata:type_name -> coordd.v1.Holder.MetadataEntry
 	0,  // 25: coordd.v1.Waiter.mode:type_name -> coordd.v1.Mode
 	6,  // 26: coordd.v1.Lock.state:type_name -> coordd.v1.Lock.State
 	27, // 27: coordd.v1.Lock.holders:type_name -> coordd.v1.Holder
 	28, // 28: coordd.v1.Lock.queue:type_name -> coordd.v1.Waiter
-	58, // 29: coordd.v1.Lock.delayed_for:type_name -> google.protobuf.Duration
+	70, // 29: coordd.v1.Lock.delayed_for:type_name -> google.protobuf.Duration
 	29, // 30: coordd.v1.LockGetReply.lock:type_name -> coordd.v1.Lock
-	58, // 31: coordd.v1.LockGetReply.age:type_name -> google.protobuf.Duration
+	70, // 31: coordd.v1.LockGetReply.age:type_name -> google.protobuf.Duration
 	29, // 32: coordd.v1.LockListReply.locks:type_name -> coordd.v1.Lock
-	58, // 33: coordd.v1.LockListReply.age:type_name -> google.protobuf.Duration
+	70, // 33: coordd.v1.LockListReply.age:type_name -> google.protobuf.Duration
 	1,  // 34: coordd.v1.Sequence.order:type_name -> coordd.v1.Order
 	1,  // 35: coordd.v1.SequenceCreateRequest.order:type_name -> coordd.v1.Order
 	34, // 36: coordd.v1.SequenceReply.sequence:type_name -> coordd.v1.Sequence
@@ -5013,16 +5856,25 @@ var file_coordd_proto_depIdxs = []int32{
 	46, // 39: coordd.v1.BatchReply.results:type_name -> coordd.v1.BatchResult
 	8,  // 40: coordd.v1.BatchResult.error:type_name -> coordd.v1.Error
 	7,  // 41: coordd.v1.Event.kind:type_name -> coordd.v1.Event.Kind
-	58, // 42: coordd.v1.NodeStatus.uptime:type_name -> google.protobuf.Duration
-	54, // 43: coordd.v1.NodeStatus.cluster:type_name -> coordd.v1.ClusterInfo
-	53, // 44: coordd.v1.NodeStatus.peers:type_name -> coordd.v1.PeerStatus
-	58, // 45: coordd.v1.NodeStatus.leader_contact:type_name -> google.protobuf.Duration
-	58, // 46: coordd.v1.PeerStatus.round_trip:type_name -> google.protobuf.Duration
-	47, // [47:47] is the sub-list for method output_type
-	47, // [47:47] is the sub-list for method input_type
-	47, // [47:47] is the sub-list for extension type_name
-	47, // [47:47] is the sub-list for extension extendee
-	0,  // [0:47] is the sub-list for field type_name
+	68, // 42: coordd.v1.Member.metadata:type_name -> coordd.v1.Member.MetadataEntry
+	50, // 43: coordd.v1.MemberListReply.members:type_name -> coordd.v1.Member
+	69, // 44: coordd.v1.MemberAddRequest.metadata:type_name -> coordd.v1.MemberAddRequest.MetadataEntry
+	70, // 45: coordd.v1.MemberAddRequest.wait:type_name -> google.protobuf.Duration
+	70, // 46: coordd.v1.MemberRequest.wait:type_name -> google.protobuf.Duration
+	70, // 47: coordd.v1.MemberReplaceRequest.wait:type_name -> google.protobuf.Duration
+	50, // 48: coordd.v1.MemberReply.member:type_name -> coordd.v1.Member
+	70, // 49: coordd.v1.NodeStatus.uptime:type_name -> google.protobuf.Duration
+	64, // 50: coordd.v1.NodeStatus.cluster:type_name -> coordd.v1.ClusterInfo
+	63, // 51: coordd.v1.NodeStatus.peers:type_name -> coordd.v1.PeerStatus
+	70, // 52: coordd.v1.NodeStatus.leader_contact:type_name -> google.protobuf.Duration
+	50, // 53: coordd.v1.NodeStatus.members:type_name -> coordd.v1.Member
+	70, // 54: coordd.v1.NodeStatus.snapshot_age:type_name -> google.protobuf.Duration
+	70, // 55: coordd.v1.PeerStatus.round_trip:type_name -> google.protobuf.Duration
+	56, // [56:56] is the sub-list for method output_type
+	56, // [56:56] is the sub-list for method input_type
+	56, // [56:56] is the sub-list for extension type_name
+	56, // [56:56] is the sub-list for extension extendee
+	0,  // [0:56] is the sub-list for field type_name
 }
 
 func init() { file_coordd_proto_init() }
@@ -5037,7 +5889,7 @@ func file_coordd_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_coordd_proto_rawDesc), len(file_coordd_proto_rawDesc)),
 			NumEnums:      8,
-			NumMessages:   50,
+			NumMessages:   62,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
