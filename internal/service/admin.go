@@ -2,14 +2,70 @@ package service
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"google.golang.org/protobuf/proto"
 
 	coorddv1 "github.com/coordd/coordd/api/coordd/v1"
 	"github.com/coordd/coordd/pkg/raft"
 	"github.com/coordd/coordd/pkg/raft/node"
 )
+
+const (
+	// adminCalls is how many operators' requests are under way at once; more get BUSY.
+	adminCalls = 16
+	// changeTimeout bounds what a change of the members waits for its commit.
+	changeTimeout = 10 * time.Second
+	// changeLook is how often a change looks whether it is done.
+	changeLook = 5 * time.Millisecond
+)
+
+// adminVerb is one thing that operators ask the leader for. They are few and may take their time: each runs on a
+// goroutine of its own.
+type adminVerb struct {
+	*verb
+	limit time.Duration // of the whole call
+	// run returns the answer or the refusal; neither: this node doubts that it leads, and says nothing.
+	run func(ctx context.Context, r *reign, m proto.Message) (proto.Message, *coorddv1.Error)
+}
+
+func newAdminVerb[T any, P interface {
+	*T
+	proto.Message
+}](name string, limit time.Duration, run func(context.Context, *reign, P) (proto.Message, *coorddv1.Error)) *adminVerb {
+	return &adminVerb{verb: &verb{name: name, alone: true, request: newOf[T, P]}, limit: limit,
+		run: func(ctx context.Context, r *reign, m proto.Message) (proto.Message, *coorddv1.Error) {
+			return run(ctx, r, m.(P))
+		}}
+}
+
+// adminVerbs lists them.
+func adminVerbs() []*adminVerb {
+	return []*adminVerb{
+		newAdminVerb("leader.transfer", transferTimeout, runTransfer),
+		newAdminVerb("member.list", changeTimeout, runMemberList),
+		newAdminVerb("member.add", changeTimeout+longestChangeWait, runMemberAdd),
+		newAdminVerb("member.remove", changeTimeout, runMemberRemove),
+		newAdminVerb("member.replace", changeTimeout+longestChangeWait, runMemberReplace),
+		newAdminVerb("member.promote", changeTimeout+longestChangeWait, runMemberPromote),
+		newAdminVerb("member.standby", changeTimeout, runMemberStandby),
+		newAdminVerb("snapshot.save", saveTimeout, runSnapshotSave),
+	}
+}
+
+// offers reports whether this node was given what a verb needs.
+func (s *Service) offers(v *adminVerb) bool {
+	switch {
+	case strings.HasPrefix(v.name, "member."):
+		return s.cfg.Members != nil
+	case strings.HasPrefix(v.name, "snapshot."):
+		return s.cfg.SaveSnapshot != nil
+	}
+	return true
+}
 
 // configOf is the configuration in effect on a node.
 func configOf(st *node.Status) *raft.Configuration {
@@ -17,6 +73,88 @@ func configOf(st *node.Status) *raft.Configuration {
 		return st.Proposed
 	}
 	return &st.Active
+}
+
+// handleAdmin returns the handler of an operators' verb.
+func (r *reign) handleAdmin(v *adminVerb) nats.MsgHandler {
+	s := r.s
+	return func(msg *nats.Msg) {
+		c := s.newCall(v.verb, msg)
+		m := v.request()
+		bad := s.checkBody(msg.Data)
+		if bad == nil {
+			bad = decodeBody(msg.Data, m)
+		}
+		if bad == nil {
+			bad = s.wrongCluster(envelopeOf(m).cluster)
+		}
+		if bad == nil && s.admins.Add(1) > adminCalls {
+			s.admins.Add(-1)
+			bad = refuse(coorddv1.CodeBusy, "the leader %s has %d operators' requests under way", s.cfg.Name, adminCalls)
+		}
+		if bad != nil {
+			s.answers.refuse(c, bad)
+			return
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.subs == nil { // the reign is about to end, and nobody waits for a goroutine of it any more
+			s.admins.Add(-1)
+			return
+		}
+		s.wg.Go(func() {
+			defer s.admins.Add(-1)
+			ctx, cancel := context.WithTimeout(s.ctx, v.limit)
+			defer cancel()
+			answer, refusal := v.run(ctx, r, m)
+			s.answers.finishAdmin(c, answer, refusal)
+		})
+	}
+}
+
+// finishAdmin answers an operators' call, which was never counted.
+func (a *answerer) finishAdmin(c *call, m proto.Message, e *coorddv1.Error) {
+	if m == nil && e == nil {
+		return
+	}
+	var body []byte
+	if e == nil {
+		var err error
+		if body, err = encodeBody(m, c.asJSON); err != nil {
+			e = refuse(coorddv1.CodeInternal, "the answer can't be encoded: %s", plainSpaces(err.Error()))
+		}
+	}
+	if e == nil && len(body) > a.s.answerBytes() {
+		e = refuse(coorddv1.CodeTooLarge, "the answer has %d bytes, NATS takes %d here", len(body), a.s.answerBytes())
+	}
+	if e != nil {
+		a.refuse(c, e)
+		return
+	}
+	a.send(c, body, nil)
+	a.s.cfg.Observer.RequestDone(c.verb.name, "OK", time.Since(c.arrived))
+}
+
+// refusalOf turns an error of the node into what an operator is told; nil where the next leader has to answer.
+func (s *Service) refusalOf(what string, err error) *coorddv1.Error {
+	switch {
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipLost), errors.Is(err, node.ErrStopped),
+		errors.Is(err, context.Canceled):
+		return nil
+	case errors.Is(err, raft.ErrMemberExists):
+		return refuse(coorddv1.CodeMemberExists, "%s: the member exists already", what)
+	case errors.Is(err, raft.ErrNoMember):
+		return refuse(coorddv1.CodeNotFound, "%s: there is no such member", what)
+	case errors.Is(err, raft.ErrLastVoter):
+		return refuse(coorddv1.CodeLastVoter, "%s: it is the last voter; add another one first", what)
+	case errors.Is(err, raft.ErrChangePending):
+		return refuse(coorddv1.CodeChangeInProgress, "%s: another change of the members is under way; repeat it when that is done", what)
+	case errors.Is(err, raft.ErrBusy), errors.Is(err, raft.ErrTransferring):
+		return refuse(coorddv1.CodeBusy, "%s: the leader %s has too much under way", what, s.cfg.Name)
+	case errors.Is(err, context.DeadlineExceeded):
+		return refuse(coorddv1.CodeTimeout, "%s: not committed yet; it may still be", what)
+	}
+	return refuse(coorddv1.CodeInternal, "%s: %s", what, plainSpaces(err.Error()))
 }
 
 // transfer hands the leadership over: unsubscribed first, so that clients wait for the next leader instead of
@@ -34,78 +172,33 @@ func (r *reign) transfer(ctx context.Context, to raft.MemberID) error {
 	return err
 }
 
-// handleTransfer serves coord.admin.v1.leader.transfer.
-func (r *reign) handleTransfer(msg *nats.Msg) {
-	s := r.s
-	c := s.newCall(transferVerb, msg)
-	m := new(coorddv1.LeaderTransferRequest)
-	bad := s.checkBody(msg.Data)
-	if bad == nil {
-		bad = decodeBody(msg.Data, m)
-	}
-	if bad == nil {
-		bad = s.wrongCluster(m.Cluster)
-	}
-	var to raft.MemberID
-	if bad == nil {
-		to, bad = s.transferTarget(m.To)
-	}
-	if bad != nil {
-		s.answers.refuse(c, bad)
-		return
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.subs != nil { // else the reign is about to end, and nobody waits for a goroutine of it any more
-		s.wg.Go(func() { r.runTransfer(c, to) })
-	}
-}
-
 // transferTarget finds the member of that name; 0 for an empty one: the best.
 func (s *Service) transferTarget(name string) (raft.MemberID, *coorddv1.Error) {
 	if name == "" {
 		return 0, nil
 	}
-	st := s.node.Status()
-	for _, m := range configOf(&st).Members {
-		switch {
-		case m.Name != name:
-		case m.Learner || m.Standby:
-			return 0, badRequest("member %s may not lead", quote(name))
-		default:
-			return m.ID, nil
-		}
+	m, bad := s.memberNamed(name)
+	if bad != nil {
+		return 0, bad
 	}
-	return 0, refuse(coorddv1.CodeNotFound, "there is no member %s", quote(name))
+	if m.Learner || m.Standby {
+		return 0, badRequest("member %s may not lead: it is a %s", quote(name), memberRole(&m))
+	}
+	return m.ID, nil
 }
 
-func (r *reign) runTransfer(c *call, to raft.MemberID) {
+func runTransfer(ctx context.Context, r *reign, m *coorddv1.LeaderTransferRequest) (proto.Message, *coorddv1.Error) {
 	s := r.s
-	ctx, cancel := context.WithTimeout(s.ctx, transferTimeout)
-	defer cancel()
+	to, bad := s.transferTarget(m.To)
+	if bad != nil {
+		return nil, bad
+	}
 	if st := s.node.Status(); to == st.ID {
-		s.answers.finishWith(c, &coorddv1.LeaderTransferReply{Index: st.Commit, Leader: s.cfg.Name, Term: st.Term}, nil)
-		return
+		return &coorddv1.LeaderTransferReply{Index: st.Commit, Leader: s.cfg.Name, Term: st.Term}, nil
 	}
 	if err := r.transfer(ctx, to); err != nil {
-		s.answers.finishWith(c, nil, refuse(coorddv1.CodeBusy, "leadership stays at %s: %s", s.cfg.Name, plainSpaces(err.Error())))
-		return
+		return nil, refuse(coorddv1.CodeBusy, "leadership stays at %s: %s", s.cfg.Name, plainSpaces(err.Error()))
 	}
 	st := s.node.Status()
-	s.answers.finishWith(c, &coorddv1.LeaderTransferReply{Index: st.Commit, Leader: st.LeaderName, Term: st.Term}, nil)
-}
-
-// finishWith answers a call that was never counted.
-func (a *answerer) finishWith(c *call, m *coorddv1.LeaderTransferReply, e *coorddv1.Error) {
-	if e != nil {
-		a.refuse(c, e)
-		return
-	}
-	body, err := encodeBody(m, c.asJSON)
-	if err != nil {
-		a.refuse(c, refuse(coorddv1.CodeInternal, "the answer can't be encoded: %s", plainSpaces(err.Error())))
-		return
-	}
-	a.send(c, body, nil)
-	a.s.cfg.Observer.RequestDone(c.verb.name, "OK", time.Since(c.arrived))
+	return &coorddv1.LeaderTransferReply{Index: st.Commit, Leader: st.LeaderName, Term: st.Term}, nil
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -55,6 +57,12 @@ type Config struct {
 	// PeerHealth asks a member by another way than NATS whether it reaches a majority through NATS. A leader that
 	// lost NATS hands over only to a member that says yes. nil: only members that still answer over NATS are asked.
 	PeerHealth func(ctx context.Context, name string) bool
+	// Members changes who belongs to the cluster; nil: nobody is asked, and there are no member verbs.
+	Members Members
+	// SaveSnapshot writes a whole snapshot file as of now, on the leader, and returns the index of its last entry.
+	// Scratch makes the file in which it is kept while it is fetched, without a name. nil: there is no snapshot.save.
+	SaveSnapshot func(ctx context.Context, w io.Writer) (index uint64, err error)
+	Scratch      func() (*os.File, error)
 	// Describe adds to this node's status what the service doesn't know: addresses, disk figures. nil: nothing.
 	Describe func(*coorddv1.NodeStatus)
 }
@@ -147,6 +155,8 @@ func (c Config) withDefaults() (Config, error) {
 		return c, errors.New("service: no cluster name")
 	case c.Name == "":
 		return c, errors.New("service: no node name")
+	case c.SaveSnapshot != nil && c.Scratch == nil:
+		return c, errors.New("service: snapshots are saved, and there is no scratch file for them")
 	}
 	if e := checkName(c.Name, machine.MaxNameBytes); e != nil {
 		return c, fmt.Errorf("service: node name %q: %s", c.Name, e.Message)

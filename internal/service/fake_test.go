@@ -23,6 +23,7 @@ type fakeNode struct {
 	lease  atomic.Bool
 	held   atomic.Bool // entries wait for release
 	refuse atomic.Pointer[error]
+	config atomic.Pointer[raft.Configuration] // nil: n1 alone
 
 	leading context.Context
 	depose  context.CancelCauseFunc
@@ -118,8 +119,12 @@ func (f *fakeNode) Events() (<-chan node.Event, func()) {
 	return ch, func() {}
 }
 func (f *fakeNode) Status() node.Status {
+	config := f.config.Load()
+	if config == nil {
+		config = &raft.Configuration{Members: []raft.Member{{ID: 1, Name: "n1"}}}
+	}
 	return node.Status{ID: 1, Name: "n1", Role: raft.Leader, Term: 1, Leader: 1, LeaderName: "n1", ClusterID: raft.ClusterID{1},
-		Active: raft.Configuration{Members: []raft.Member{{ID: 1, Name: "n1"}}}}
+		Active: *config}
 }
 func (f *fakeNode) ClusterTime() (int64, bool) { return int64(time.Since(f.began)), true }
 func (f *fakeNode) Lease() bool                { return f.lease.Load() }
@@ -145,7 +150,7 @@ type counts struct {
 func (c *counts) DuplicateRequest()   { c.duplicates.Add(1) }
 func (c *counts) QuotaRefused(string) { c.quota.Add(1) }
 
-func newBench(t testing.TB, l Limits, tm Timing) *bench {
+func newBench(t testing.TB, l Limits, tm Timing, tunes ...func(*fakeNode, *Config)) *bench {
 	t.Helper()
 	srv, err := natsserver.Start(natsserver.Config{Name: "n1", ClusterName: "test", Listen: "127.0.0.1:0"})
 	if err != nil {
@@ -157,7 +162,11 @@ func newBench(t testing.TB, l Limits, tm Timing) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.s, err = New(Config{Node: b.node, StateMachine: sm, Conn: conn, Name: "n1", ClusterName: "test", Limits: l, Timing: tm, Observer: b.seen})
+	cfg := Config{Node: b.node, StateMachine: sm, Conn: conn, Name: "n1", ClusterName: "test", Limits: l, Timing: tm, Observer: b.seen}
+	for _, f := range tunes {
+		f(b.node, &cfg)
+	}
+	b.s, err = New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

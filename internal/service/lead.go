@@ -214,9 +214,12 @@ func (r *reign) subscribe() error {
 			errs = append(errs, add(subject+".>", h))
 		}
 	}
-	errs = append(errs,
-		add(adminPrefix+"lock.force-release.>", r.handleForce),
-		add(adminPrefix+"leader.transfer", r.handleTransfer))
+	errs = append(errs, add(adminPrefix+"lock.force-release.>", r.handleForce))
+	for _, v := range adminVerbs() {
+		if r.s.offers(v) {
+			errs = append(errs, add(adminPrefix+v.name, r.handleAdmin(v)))
+		}
+	}
 	if err := errors.Join(errs...); err != nil {
 		r.unsubscribeLocked()
 		return err

@@ -25,6 +25,8 @@ type Service struct {
 	answers *answerer
 	prober  *prober
 	rate    *rateLimiter
+	saver   *saver
+	admins  atomic.Int64 // operators' requests under way
 
 	reign   atomic.Pointer[reign] // nil while this node doesn't lead
 	cluster atomic.Pointer[string]
@@ -49,6 +51,7 @@ func New(cfg Config) (*Service, error) {
 	s.answers = newAnswerer(s)
 	s.prober = newProber(s)
 	s.rate = newRateLimiter(cfg.Limits.RequestsPerSecond)
+	s.saver = &saver{take: cfg.SaveSnapshot, open: cfg.Scratch}
 	return s, nil
 }
 
@@ -87,6 +90,7 @@ func (s *Service) Stop(ctx context.Context) error {
 			<-drained
 		}
 		s.unlistenEverywhere()
+		s.saver.stop()
 		s.answers.stop()
 		// Whoever asked last shall have the answer; a dead connection is no reason to wait.
 		if s.nc.IsConnected() {

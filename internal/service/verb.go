@@ -90,9 +90,6 @@ var (
 	staleList = &verb{name: "stale.lock.list", request: newOf[coorddv1.LockListRequest], read: readLocks, big: true, alone: true}
 )
 
-// transferVerb is there for its name in metrics.
-var transferVerb = &verb{name: "leader.transfer", alone: true, request: newOf[coorddv1.LeaderTransferRequest]}
-
 var verbByName = func() map[string]*verb {
 	m := make(map[string]*verb, len(verbs))
 	for _, v := range verbs {
@@ -107,5 +104,8 @@ func Verbs() []string {
 	for _, v := range verbs {
 		names = append(names, v.name)
 	}
-	return append(names, batchVerb.name, forceVerb.name, transferVerb.name, staleGet.name, staleList.name)
+	for _, v := range adminVerbs() {
+		names = append(names, v.name)
+	}
+	return append(names, batchVerb.name, forceVerb.name, staleGet.name, staleList.name)
 }
