@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // field is one member of a JSON object whose order is kept.
@@ -34,6 +35,15 @@ func decodeFields(doc []byte, fields *[]field) error {
 		*fields = append(*fields, field{key, v})
 	}
 	return nil
+}
+
+// documentWithout takes fields out of a JSON object.
+func documentWithout(doc json.RawMessage, keys ...string) (json.RawMessage, error) {
+	var fields []field
+	if err := decodeFields(doc, &fields); err != nil {
+		return nil, err
+	}
+	return encodeFields(slices.DeleteFunc(fields, func(f field) bool { return slices.Contains(keys, f.key) }))
 }
 
 // encodeFields is the reverse.

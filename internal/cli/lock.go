@@ -235,7 +235,7 @@ func checkName(what, name string) error {
 }
 
 // run connects, asks, and writes the answer.
-func (c *clientFlags) run(cmd *cobra.Command, ask func(*nats.Conn) (proto.Message, error), text func(proto.Message) error) error {
+func (c *clientFlags) run(cmd *cobra.Command, ask func(*nats.Conn) (proto.Message, error), text func(proto.Message) error, without ...string) error {
 	if err := c.check(); err != nil {
 		return err
 	}
@@ -252,6 +252,9 @@ func (c *clientFlags) run(cmd *cobra.Command, ask func(*nats.Conn) (proto.Messag
 		return text(m)
 	}
 	doc, err := documentFrom(m)
+	if err == nil && len(without) > 0 {
+		doc, err = documentWithout(doc, without...)
+	}
 	if err != nil {
 		return err
 	}

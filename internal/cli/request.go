@@ -51,13 +51,19 @@ func (c *clientFlags) request(ctx context.Context, nc *nats.Conn, subject string
 
 // requestUnless is request, but does not repeat at the code final, even if that is retryable.
 func (c *clientFlags) requestUnless(ctx context.Context, nc *nats.Conn, subject string, req, reply proto.Message, final string) error {
+	return c.requestWithin(ctx, nc, subject, req, reply, final, c.timeout)
+}
+
+// requestWithin is requestUnless with a limit of its own.
+func (c *clientFlags) requestWithin(ctx context.Context, nc *nats.Conn, subject string, req, reply proto.Message, final string, limit time.Duration) error {
 	body, err := proto.Marshal(req)
 	if err != nil {
 		return fmt.Errorf("encode request: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	var msg *nats.Msg
+	var e *serviceError
 	err = retry(ctx, func() (again bool, err error) {
 		// Shorter than the whole, because a leader that stalled answers nothing while the next one would.
 		one, cancel := context.WithTimeout(ctx, max(c.timeout/3, 200*time.Millisecond))
@@ -65,14 +71,12 @@ func (c *clientFlags) requestUnless(ctx context.Context, nc *nats.Conn, subject 
 		if msg, err = nc.RequestWithContext(one, subject, body); err != nil {
 			return !errors.Is(err, nats.ErrConnectionClosed) && ctx.Err() == nil, err
 		}
-		var e *serviceError
 		err = serviceFailure(msg)
 		if errors.As(err, &e) && e.body.GetRetryable() && e.body.GetCode() != final {
 			return true, err
 		}
 		return false, err
 	})
-	var e *serviceError
 	switch {
 	case errors.As(err, &e):
 		return e.failure()

@@ -64,7 +64,8 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usagef("%w", err) })
 	root.CompletionOptions.DisableDefaultCmd = true
 	parentCommand(root)
-	root.AddCommand(serveCommand(), devCommand(), lockCommand(), idCommand(), seqCommand(), statusCommand(), benchCommand(),
+	root.AddCommand(serveCommand(), devCommand(), lockCommand(), idCommand(), seqCommand(), statusCommand(), memberCommand(), leaderCommand(),
+		snapshotCommand(), benchCommand(),
 		errorsCommand(), versionCommand(), completionCommand())
 	showEnv(root)
 	return root

@@ -107,7 +107,8 @@ func assembleStatus(nodes []*coorddv1.NodeStatus) (*clusterStatus, error) {
 		if err != nil {
 			return nil, err
 		}
-		if doc, err = nodeDocument(doc); err != nil {
+		// What stands once for the whole cluster is taken out.
+		if doc, err = documentWithout(doc, "cluster", "active", "proposed", "members", "leader"); err != nil {
 			return nil, err
 		}
 		st.Nodes = append(st.Nodes, doc)
@@ -120,16 +121,6 @@ func leads(n *coorddv1.NodeStatus) int {
 		return 1
 	}
 	return 0
-}
-
-// nodeDocument takes out of a node's answer what stands once for the whole cluster.
-func nodeDocument(doc json.RawMessage) (json.RawMessage, error) {
-	var fields []field
-	if err := decodeFields(doc, &fields); err != nil {
-		return nil, err
-	}
-	fields = slices.DeleteFunc(fields, func(f field) bool { return f.key == "cluster" || f.key == "active" || f.key == "leader" })
-	return encodeFields(fields)
 }
 
 func (st *clusterStatus) print(cmd *cobra.Command) error {
