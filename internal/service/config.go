@@ -54,9 +54,10 @@ type Config struct {
 	Logger  hclog.Logger // nil: none
 	// Observer is told about requests, for metrics; nil: none.
 	Observer Observer
-	// PeerHealth asks a member by another way than NATS whether it reaches a majority through NATS. A leader that
-	// lost NATS hands over only to a member that says yes. nil: only members that still answer over NATS are asked.
-	PeerHealth func(ctx context.Context, name string) bool
+	// AskPeer asks a member by another way than NATS (node.Request; its answer is AnswerPeer's). A leader that lost NATS
+	// hands over only to a member that says of itself that NATS reaches it. nil: only members that still answer over NATS
+	// are asked.
+	AskPeer func(ctx context.Context, to raft.MemberID, body []byte) ([]byte, error)
 	// Members changes who belongs to the cluster; nil: nobody is asked, and there are no member verbs.
 	Members Members
 	// SaveSnapshot writes a whole snapshot file as of now, on the leader, and returns the index of its last entry.

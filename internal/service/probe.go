@@ -221,7 +221,7 @@ func (p *prober) healthyMember(ctx context.Context) raft.MemberID {
 		if ok && a.healthy && a.at.After(since) {
 			return m.ID
 		}
-		if ask := p.s.cfg.PeerHealth; ask != nil && ask(ctx, m.Name) {
+		if p.askPeer(ctx, m.ID) {
 			return m.ID
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/coordd/coordd/internal/service"
+	"github.com/coordd/coordd/pkg/raft"
 )
 
 // others returns the running members besides m.
@@ -176,15 +177,15 @@ func TestLeaderCutFromNATSStays(t *testing.T) {
 func TestLeaderCutFromNATSHandsOver(t *testing.T) {
 	t.Parallel()
 	var c *cluster
-	ask := func(_ context.Context, name string) bool {
+	ask := func(ctx context.Context, to raft.MemberID, body []byte) ([]byte, error) {
 		for _, m := range c.members {
-			if m.name == name {
-				return m.service.NATSHealthy()
+			if m.id == to {
+				return m.service.AnswerPeer(ctx, 1, body)
 			}
 		}
-		return false
+		return nil, errors.New("nobody")
 	}
-	c = startCluster(t, 3, quick, func(_ int, sc *service.Config) { sc.PeerHealth = ask })
+	c = startCluster(t, 3, quick, func(_ int, sc *service.Config) { sc.AskPeer = ask })
 	old := c.leader()
 	c.cutFromNATS(old)
 	waitFor(t, "another leader", func() bool {
