@@ -2,12 +2,14 @@ package service
 
 import (
 	"fmt"
+	"io"
 	"math"
 	"sync/atomic"
 	"time"
 
 	"github.com/coordd/coordd/internal/machine"
 	"github.com/coordd/coordd/pkg/raft"
+	"github.com/coordd/coordd/pkg/raft/node"
 )
 
 const (
@@ -16,6 +18,11 @@ const (
 	recentEvents = 1024
 	// noDue stands for "nothing ends".
 	noDue = math.MaxInt64
+)
+
+var (
+	_ node.StateMachine = (*StateMachine)(nil)
+	_ node.Snapshotter  = (*StateMachine)(nil)
 )
 
 // StateMachine feeds committed entries to the replicated machine. It is the node's state machine; everything
@@ -61,7 +68,8 @@ type ApplyObserver interface {
 // SetObserver says who is told; before the node starts.
 func (sm *StateMachine) SetObserver(o ApplyObserver) { sm.observer = o }
 
-// Machine returns the machine, to be looked at on the applier goroutine (node.Inspect).
+// Machine returns the machine, to be looked at on the applier goroutine (node.Inspect), and asked for anew each time: a
+// snapshot from the leader puts another one in its place.
 func (sm *StateMachine) Machine() *machine.Machine { return sm.machine }
 
 // Apply implements node.StateMachine. An entry that the machine can't understand is an error: to go on would
@@ -83,6 +91,12 @@ func (sm *StateMachine) Apply(e raft.Entry) (any, error) {
 			sm.observer.LockHeld(time.Duration(ns))
 		}
 	}
+	sm.noteDue()
+	return &applied{r}, nil
+}
+
+// noteDue publishes when something ends next, and wakes who waits for a later time.
+func (sm *StateMachine) noteDue() {
 	due, ok := sm.machine.NextDue()
 	if !ok {
 		due = noDue
@@ -94,7 +108,29 @@ func (sm *StateMachine) Apply(e raft.Entry) (any, error) {
 		default:
 		}
 	}
-	return &applied{r}, nil
+}
+
+// view is a snapshot that is being saved. The machine's tables are copied as they change, so that it costs nothing to
+// take and nothing to give back.
+type view struct{ *machine.View }
+
+// Release implements node.SnapshotView.
+func (view) Release() {}
+
+// Snapshot implements node.Snapshotter.
+func (sm *StateMachine) Snapshot() (node.SnapshotView, error) { return view{sm.machine.View()}, nil }
+
+// Restore implements node.Snapshotter: another machine takes the place of the one that is there. Whoever looks at the
+// machine does so on this goroutine and asks for it each time; views that were taken before stay what they are. What
+// the old state still had to say is dropped: a leader, which alone says anything, is never given a snapshot.
+func (sm *StateMachine) Restore(r io.Reader) error {
+	m, err := machine.Restore(r)
+	if err != nil {
+		return fmt.Errorf("restoring the state: %w", err)
+	}
+	sm.machine, sm.events, sm.recent, sm.next = m, nil, nil, 0
+	sm.noteDue()
+	return nil
 }
 
 // remember keeps events for the one who answers this entry's callers, and for the next leader.
