@@ -4,7 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,18 +19,21 @@ func serveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run one node",
-		Long: "Run one node. Without --peers it is a cluster by itself; with --peers, equal on every member,\n" +
-			"it is one of a static start:\n\n" +
-			"  coordd serve --name n1 --data-dir /var/lib/coordd --peers n1=10.0.0.1:8410,n2=10.0.0.2:8410,n3=10.0.0.3:8410 --insecure\n\n" +
+		Long: "Run one node. Without --peers and --join it is a cluster by itself, which others can join; with --peers, equal on\n" +
+			"every member, it is one of a static start; with --join it announces itself to a cluster that runs, and votes when it\n" +
+			"has caught up:\n\n" +
+			"  coordd serve --name n1 --data-dir /var/lib/coordd --peers n1=10.0.0.1:8410,n2=10.0.0.2:8410,n3=10.0.0.3:8410 --insecure\n" +
+			"  coordd serve --name n4 --data-dir /var/lib/coordd --peer-listen 10.0.0.4:8410 --join 10.0.0.1:8410,10.0.0.2:8410 --insecure\n\n" +
+			"All three are about an empty data directory: one that holds a member goes on as that member, and ignores them.\n\n" +
 			"Each node embeds a NATS server; the servers find each other at the peers' hosts and ports + 2000,\n" +
 			"unless --nats-cluster-listen and --nats-routes say otherwise.\n\n" +
 			"SIGTERM or Ctrl-C: hand over leadership, drain NATS, stop; exit code 0. A second one stops at once.\n" +
-			"SIGHUP: read the configuration file again for the log level.",
+			"SIGHUP: read the configuration file again for log level, metadata and φ threshold.",
 		Args:        exactly(0),
 		Annotations: map[string]string{annotationInterrupt: "own"},
 	}
+	cfg := daemon.Config{JournalMemory: 10 << 20}
 	var (
-		cfg      daemon.Config
 		peers    []string
 		external []string
 		parentFD int
@@ -39,7 +45,16 @@ func serveCommand() *cobra.Command {
 	f.StringSliceVar(&peers, "peers", nil, "members of a static start, n1=host:port,n2=…; without it the node starts alone")
 	f.StringVar(&cfg.PeerListen, "peer-listen", "", "where peers are listened for (default the address in --peers, or "+daemon.DefaultPeerListen+")")
 	f.StringVar(&cfg.PeerAdvertise, "peer-advertise", "", "where peers reach this node (default the address in --peers)")
+	f.StringSliceVar(&cfg.Join, "join", nil, "addresses of members of a running cluster to announce this node to, host:port,…")
 	f.BoolVar(&cfg.Standby, "standby", false, "vote and acknowledge, but never lead")
+	f.StringToStringVar(&cfg.Metadata, "metadata", nil, "the member's metadata, k=v,…, shown by member ls")
+	f.IntVar(&cfg.WarmupRounds, "warmup-rounds", 10, "rounds of catching up that a joining member gets before it stays a learner")
+	f.StringVar(&cfg.FailureDetector, "failure-detector", "off", "off, or phi: the leader removes members that have failed, never below three voters")
+	f.Float64Var(&cfg.PhiThreshold, "phi-threshold", 16, "suspicion at which the phi failure detector takes a member for failed")
+	f.StringVar(&cfg.Compaction, "compaction", "background", "how the log is cut: background, foreground or sequential")
+	f.Var((*byteSize)(&cfg.JournalMemory), "journal-memory", "what answers to other members may take in memory, for repeats")
+	f.DurationVar(&cfg.JournalExpiry, "journal-expiry", 10e9, "how long such an answer is remembered")
+	f.BoolVar(&cfg.LeaveOnStop, "leave-on-stop", false, "leave the cluster at an orderly stop")
 	f.DurationVar(&cfg.ElectionTimeoutMin, "election-timeout-min", 150e6, "shortest time without a leader before an election")
 	f.DurationVar(&cfg.ElectionTimeoutMax, "election-timeout-max", 300e6, "longest time without a leader before an election (2 × min if only that is given)")
 	f.Float64Var(&cfg.HeartbeatThreshold, "heartbeat-threshold", 0.5, "period of heartbeats as a share of the minimum election timeout")
@@ -84,7 +99,7 @@ func serveCommand() *cobra.Command {
 			return configFailure(err)
 		}
 		d := daemon.New(cfg, cmd.ErrOrStderr())
-		ctx, stop := serveSignals(cmd.Context(), d, func() (string, error) { return reloadLogLevel(f) })
+		ctx, stop := serveSignals(cmd.Context(), d, func() (daemon.Tunables, error) { return reloadTunables(f) })
 		defer stop()
 		if parentFD > 0 {
 			if err := endWithParent(parentFD); err != nil {
@@ -119,6 +134,35 @@ func endWithParent(fd int) error {
 		fmt.Fprintln(os.Stderr, "the process that started this node has ended")
 		os.Exit(exitError)
 	}()
+	return nil
+}
+
+// byteSize is a number of bytes, written with or without KiB, MiB or GiB.
+type byteSize int64
+
+func (b *byteSize) Type() string { return "bytes" }
+
+func (b *byteSize) String() string {
+	for i, unit := range []string{"GiB", "MiB", "KiB"} {
+		if n := int64(1) << (30 - 10*i); int64(*b) >= n && int64(*b)%n == 0 {
+			return strconv.FormatInt(int64(*b)/n, 10) + unit
+		}
+	}
+	return strconv.FormatInt(int64(*b), 10)
+}
+
+func (b *byteSize) Set(s string) error {
+	shift := 0
+	for unit, by := range map[string]int{"KiB": 10, "MiB": 20, "GiB": 30} {
+		if rest, ok := strings.CutSuffix(s, unit); ok {
+			s, shift = rest, by
+		}
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || n < 0 || n > math.MaxInt64>>shift {
+		return errors.New("must be a number of bytes like 65536, 64KiB, 10MiB or 1GiB")
+	}
+	*b = byteSize(n << shift)
 	return nil
 }
 

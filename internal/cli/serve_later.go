@@ -13,22 +13,13 @@ import (
 // rather than ignored: who sets it relies on it.
 type laterFlag struct {
 	name, def, usage string
-	// why is said instead of "comes with a later version", where there is more to say.
-	why string
 }
 
 var laterFlags = []laterFlag{
 	{name: "peer-transport", def: "tcp", usage: "tcp, udp or http; this version has tcp"},
-	{name: "join", usage: "announce this node to a cluster, host:port,…; this version has static --peers",
-		why: "joining a running cluster comes with a later version of coordd; give all members in --peers at the first start"},
-	{name: "metadata", usage: "the member's metadata, k=v,…; not in this version"},
-	{name: "warmup-rounds", def: "10", usage: "rounds of catching up before a joining member votes; only the default in this version"},
-	{name: "failure-detector", def: "off", usage: "off or phi; this version has off"},
-	{name: "phi-threshold", def: "16", usage: "of the phi failure detector; only the default in this version"},
 	{name: "node-tls-cert", usage: "certificate for peers, NATS and HTTP; TLS is not in this version"},
 	{name: "node-tls-key", usage: "key of the certificate; TLS is not in this version"},
 	{name: "node-tls-ca", usage: "authority of the certificates; TLS is not in this version"},
-	{name: "compaction", def: "background", usage: "background, foreground or sequential; only the default in this version"},
 	{name: "udp-datagram-size", def: "1200", usage: "of the udp transport; only the default in this version"},
 	{name: "udp-dont-fragment", def: "true", usage: "of the udp transport; only the default in this version"},
 	{name: "udp-client-backlog", usage: "of the udp transport; not in this version"},
@@ -36,9 +27,6 @@ var laterFlags = []laterFlag{
 	{name: "http-version", def: "auto", usage: "of the http transport; only the default in this version"},
 	{name: "http-keepalive", def: "2m", usage: "of the http transport; only the default in this version"},
 	{name: "http-connection-per-request", def: "false", usage: "of the http transport; only the default in this version"},
-	{name: "journal-memory", def: "10MiB", usage: "of the duplicate journal for messages between members; only the default in this version"},
-	{name: "journal-expiry", def: "10s", usage: "of the duplicate journal; only the default in this version"},
-	{name: "leave-on-stop", def: "false", usage: "leave the cluster at a stop; only the default in this version"},
 	{name: "console-token-file", usage: "token for reading the console's API; not in this version"},
 	{name: "console-operator-token-file", usage: "token for the console's verbs; not in this version"},
 }
@@ -61,10 +49,7 @@ func checkLater(f *pflag.FlagSet, values map[string]*string) error {
 		if !f.Changed(l.name) || v == l.def {
 			continue
 		}
-		switch {
-		case l.why != "":
-			return &daemon.ConfigError{Setting: l.name, Err: fmt.Errorf("%s: %s", v, l.why)}
-		case l.def != "":
+		if l.def != "" {
 			return &daemon.ConfigError{Setting: l.name, Err: fmt.Errorf("%q: this version of coordd can only do %q", v, l.def)}
 		}
 		return daemon.NotYet(l.name, v)

@@ -17,8 +17,8 @@ import (
 func joinList(list []string) string { return strings.Join(list, ",") }
 
 // serveSignals ends the returned context at the first SIGTERM or SIGINT, the process at the second, and
-// sets the log level at SIGHUP.
-func serveSignals(ctx context.Context, d *daemon.Daemon, reload func() (string, error)) (context.Context, func()) {
+// changes what can be changed at SIGHUP.
+func serveSignals(ctx context.Context, d *daemon.Daemon, reload func() (daemon.Tunables, error)) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	sigs := make(chan os.Signal, 4)
 	signal.Notify(sigs, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
@@ -30,9 +30,9 @@ func serveSignals(ctx context.Context, d *daemon.Daemon, reload func() (string, 
 				return
 			case s := <-sigs:
 				if s == syscall.SIGHUP {
-					if level, err := reload(); err != nil {
+					if t, err := reload(); err != nil {
 						d.Logger().Error("configuration was not read again", "error", err)
-					} else if err := d.SetLogLevel(level); err != nil {
+					} else if err := d.Tune(t); err != nil {
 						d.Logger().Error("configuration was not read again", "error", err)
 					}
 					continue
@@ -53,11 +53,10 @@ func serveSignals(ctx context.Context, d *daemon.Daemon, reload func() (string, 
 	}
 }
 
-// reloadLogLevel returns the log level as it stands now in flag, environment and file.
-func reloadLogLevel(given *pflag.FlagSet) (string, error) {
+// reloadTunables returns what can be changed as it stands now in flag, environment and file.
+func reloadTunables(given *pflag.FlagSet) (t daemon.Tunables, err error) {
 	fresh := serveCommand().Flags()
 	fresh.String("config", "", "")
-	var err error
 	given.VisitAll(func(f *pflag.Flag) {
 		// What came from the command line stays; what came from file or environment is read again.
 		if onCommandLine(f) && fresh.Lookup(f.Name) != nil && err == nil {
@@ -66,14 +65,25 @@ func reloadLogLevel(given *pflag.FlagSet) (string, error) {
 				fresh.Lookup(f.Name).Changed = true
 				return
 			}
-			err = fresh.Set(f.Name, f.Value.String())
+			value := f.Value.String()
+			if strings.HasPrefix(f.Value.Type(), "stringToString") {
+				value = strings.TrimSuffix(strings.TrimPrefix(value, "["), "]")
+			}
+			err = fresh.Set(f.Name, value)
 		}
 	})
 	if err != nil {
-		return "", fmt.Errorf("read flags again: %w", err)
+		return t, fmt.Errorf("read flags again: %w", err)
 	}
 	if err := resolveSettings(fresh, os.Getenv); err != nil {
-		return "", err
+		return t, err
 	}
-	return fresh.Lookup("log-level").Value.String(), nil
+	t.LogLevel = fresh.Lookup("log-level").Value.String()
+	if t.PhiThreshold, err = fresh.GetFloat64("phi-threshold"); err != nil {
+		return t, err
+	}
+	if fresh.Changed("metadata") {
+		t.Metadata, err = fresh.GetStringToString("metadata")
+	}
+	return t, err
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -58,8 +59,18 @@ type clusterStatus struct {
 	Active   []string          `json:"active"`
 	Proposed []string          `json:"proposed"`
 
-	info  *coorddv1.ClusterInfo
-	nodes []*coorddv1.NodeStatus
+	info    *coorddv1.ClusterInfo
+	nodes   []*coorddv1.NodeStatus
+	members []*coorddv1.Member
+}
+
+func union(a, b []string) []string {
+	for _, s := range b {
+		if !slices.Contains(a, s) {
+			a = append(a[:len(a):len(a)], s)
+		}
+	}
+	return a
 }
 
 // clusterStatus asks all nodes.
@@ -84,14 +95,14 @@ func assembleStatus(nodes []*coorddv1.NodeStatus) (*clusterStatus, error) {
 	best := slices.MaxFunc(nodes, func(a, b *coorddv1.NodeStatus) int {
 		return cmp.Or(cmp.Compare(a.GetTerm(), b.GetTerm()), cmp.Compare(leads(a), leads(b)), cmp.Compare(a.GetAppliedIndex(), b.GetAppliedIndex()))
 	})
-	st := &clusterStatus{Active: best.GetActive(), info: best.GetCluster()}
+	st := &clusterStatus{Active: best.GetActive(), Proposed: best.GetProposed(), info: best.GetCluster(), members: best.GetMembers()}
 	if st.Active == nil {
 		st.Active = []string{}
 	}
 	if st.info == nil {
 		st.info = &coorddv1.ClusterInfo{}
 	}
-	for _, name := range st.Active {
+	for _, name := range union(st.Active, st.Proposed) {
 		if !slices.ContainsFunc(nodes, func(n *coorddv1.NodeStatus) bool { return n.GetName() == name }) {
 			nodes = append(nodes, &coorddv1.NodeStatus{Name: name})
 		}
@@ -125,42 +136,112 @@ func leads(n *coorddv1.NodeStatus) int {
 
 func (st *clusterStatus) print(cmd *cobra.Command) error {
 	out := cmd.OutOrStdout()
-	fmt.Fprintf(out, "cluster %s (%s), leader %s, term %d, fence %d, domain %d\n\n", orDash(st.info.GetName()), orDash(st.info.GetId()),
+	fmt.Fprintf(out, "cluster %s (%s), leader %s, term %d, fence %d, domain %d\n", orDash(st.info.GetName()), orDash(st.info.GetId()),
 		orDash(st.info.GetLeader()), st.info.GetTerm(), st.info.GetFence(), st.info.GetDomain())
+	fmt.Fprintf(out, "active %s\n", st.list(st.Active))
+	if st.Proposed != nil {
+		fmt.Fprintf(out, "proposed %s: not committed yet\n", st.list(st.Proposed))
+	}
+	fmt.Fprintln(out)
 	var rows [][]string
 	for _, n := range st.nodes {
 		if !n.GetReachable() {
-			rows = append(rows, []string{n.GetName(), "unreachable", "", "", "", "", "", "", "", "", "", ""})
+			rows = append(rows, append([]string{n.GetName(), "unreachable"}, make([]string, 12)...))
 			continue
-		}
-		role := n.GetRole()
-		if n.GetRecovering() {
-			role += ",recovering"
 		}
 		nats := "connected"
 		if !n.GetNatsConnected() {
 			nats = "lost"
 		}
-		rows = append(rows, []string{n.GetName(), role, strconv.FormatInt(n.GetPid(), 10), fmt.Sprint(n.GetTerm()), fmt.Sprint(n.GetCommitIndex()),
-			fmt.Sprint(n.GetAppliedIndex()), fmt.Sprint(n.GetLag()), st.roundTrip(n.GetName()), n.GetVersion(),
+		rows = append(rows, []string{n.GetName(), st.role(n), strconv.FormatInt(n.GetPid(), 10), fmt.Sprint(n.GetTerm()), fmt.Sprint(n.GetCommitIndex()),
+			fmt.Sprint(n.GetAppliedIndex()), fmt.Sprint(n.GetLag()), st.roundTrip(n.GetName()), fmt.Sprint(n.GetLogEntries()), snapshotText(n), n.GetVersion(),
 			bytesText(n.GetDbBytes()) + "/" + bytesText(n.GetDiskFreeBytes()), nats, n.GetUptime().AsDuration().Round(time.Second).String()})
 	}
-	return table(out, []string{"NAME", "ROLE", "PID", "TERM", "COMMIT", "APPLIED", "LAG", "ROUNDTRIP", "VERSION", "DB/FREE", "NATS", "UPTIME"}, rows)
+	if err := table(out, []string{"NAME", "ROLE", "PID", "TERM", "COMMIT", "APPLIED", "LAG", "ROUNDTRIP", "LOG", "SNAPSHOT", "VERSION", "DB/FREE", "NATS", "UPTIME"}, rows); err != nil {
+		return err
+	}
+	return st.printTroubles(out)
+}
+
+// list names members with what they are, if they are no ordinary voters.
+func (st *clusterStatus) list(names []string) string {
+	var out []string
+	for _, name := range names {
+		for _, m := range st.members {
+			if m.GetName() == name && m.GetRole() != "voter" {
+				name += " (" + m.GetRole() + ")"
+			}
+		}
+		out = append(out, name)
+	}
+	return orDash(strings.Join(out, ", "))
+}
+
+// role is what a node does, and what else is to be said of it. The leader knows how far a learner is.
+func (st *clusterStatus) role(n *coorddv1.NodeStatus) string {
+	role := n.GetRole()
+	if n.GetRecovering() {
+		role += ",recovering"
+	}
+	if n.GetRemoved() {
+		role += ",removed"
+	}
+	p := st.peer(n.GetName())
+	if p.GetWarmupRound() > 0 {
+		role += fmt.Sprintf(",warm-up-%d", p.GetWarmupRound())
+	}
+	if p.GetSnapshotSize() > 0 {
+		role += fmt.Sprintf(",snapshot-%d%%", 100*p.GetSnapshotSent()/p.GetSnapshotSize())
+	}
+	return role
+}
+
+// snapshotText is the index of a node's newest snapshot and its age in cluster time.
+func snapshotText(n *coorddv1.NodeStatus) string {
+	if n.GetSnapshotIndex() == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d/%s", n.GetSnapshotIndex(), n.GetSnapshotAge().AsDuration().Round(time.Second))
+}
+
+// printTroubles says what does not fit into a line of the table.
+func (st *clusterStatus) printTroubles(out io.Writer) error {
+	for _, n := range st.nodes {
+		if n.GetRemoved() {
+			if _, err := fmt.Fprintf(out, "\n%s was removed from the cluster; it can come back with an empty data directory and --join\n", n.GetName()); err != nil {
+				return err
+			}
+		}
+		for _, why := range n.GetRefusedBy() {
+			if _, err := fmt.Fprintf(out, "\n%s is refused by %s\n", n.GetName(), why); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // roundTrip is what the leader measured to a node.
 func (st *clusterStatus) roundTrip(name string) string {
+	if p := st.peer(name); p.GetRoundTrip() != nil {
+		return p.GetRoundTrip().AsDuration().Round(time.Microsecond).String()
+	}
+	return ""
+}
+
+// peer is what the leader says of a node; nil: nothing.
+func (st *clusterStatus) peer(name string) *coorddv1.PeerStatus {
 	for _, n := range st.nodes {
 		if n.GetRole() != "leader" {
 			continue
 		}
 		for _, p := range n.GetPeers() {
-			if p.GetName() == name && p.GetRoundTrip() != nil {
-				return p.GetRoundTrip().AsDuration().Round(time.Microsecond).String()
+			if p.GetName() == name {
+				return p
 			}
 		}
 	}
-	return ""
+	return nil
 }
 
 // bytesText writes a size for people.

@@ -27,10 +27,20 @@ type Config struct {
 	Cluster string // default "coordd"
 	DataDir string // default NAME.coordd
 
-	PeerListen    string // default: the address in Peers, or 127.0.0.1:8410
-	PeerAdvertise string // default: the address in Peers
-	Peers         []Peer // empty: alone
+	PeerListen    string   // default: the address in Peers, or 127.0.0.1:8410
+	PeerAdvertise string   // default: the address in Peers
+	Peers         []Peer   // of a static start; empty: alone, or by Join
+	Join          []string // addresses of members of a running cluster, to which this node announces itself
 	Standby       bool
+	Metadata      map[string]string // of this member; nil: as it stands in the configuration
+	LeaveOnStop   bool              // an orderly stop removes this member from the cluster
+
+	WarmupRounds    int           // of a member that joins, while this one leads; 10
+	FailureDetector string        // off or phi; off
+	PhiThreshold    float64       // 16
+	Compaction      string        // background, foreground or sequential; background
+	JournalMemory   int64         // bytes of answers to other members that are remembered for their repeats; 10 MiB
+	JournalExpiry   time.Duration // 10 s
 
 	ElectionTimeoutMin, ElectionTimeoutMax time.Duration // 150 ms, 300 ms
 	HeartbeatThreshold                     float64       // 0.5
@@ -46,10 +56,10 @@ type Config struct {
 	PeerBacklog  int           // peers that may shake hands at a time; default: the number of members
 	PeerIPTTL    int
 
-	NATSListen        string // embedded server; "" with NATSExternal
-	NATSClusterListen string // default: host of the peer address, its port + 2000
-	NATSRoutes        []string
-	NATSExternal      string // comma-separated URLs of an outside NATS
+	NATSListen        string   // embedded server; "" with NATSExternal
+	NATSClusterListen string   // default: host of the peer address, its port + 2000
+	NATSRoutes        []string // default: those of the members, as they come and go
+	NATSExternal      string   // comma-separated URLs of an outside NATS
 
 	HTTPListen    string
 	HTTPAdvertise string // default: HTTPListen
@@ -58,6 +68,9 @@ type Config struct {
 	Pprof     bool
 	LogLevel  string
 	LogFormat string // text or json
+
+	routesFollow   bool // the routes are those of the members of the configuration
+	routesOptional bool // NATSClusterListen was not asked for
 }
 
 // Defaults of the listen addresses.
@@ -159,6 +172,9 @@ func (c *Config) Complete() error {
 	if err := c.completeTiming(); err != nil {
 		return err
 	}
+	if err := c.completeCluster(); err != nil {
+		return err
+	}
 	if err := c.completeAddresses(); err != nil {
 		return err
 	}
@@ -194,7 +210,7 @@ func (c *Config) completeIdentity() error {
 	if len(c.Peers) > 0 && c.peer(c.Name) == nil {
 		return bad("name", "%q is not one of --peers (%s)", c.Name, strings.Join(c.peerNames(), ", "))
 	}
-	if c.Standby && len(c.Peers) == 0 {
+	if c.Standby && len(c.Peers) == 0 && len(c.Join) == 0 {
 		return bad("standby", "a node by itself has nobody else to lead")
 	}
 	return nil
@@ -334,11 +350,16 @@ func (c *Config) completeExternal() error {
 }
 
 // completeRoutes decides where the NATS servers of the members find each other. Without --nats-routes each
-// is expected at its peer's host and the peer's port + 2000, and this one listens there.
+// is expected at its peer's host and the peer's port + 2000, and this one listens there; later on the members of the
+// configuration take the place of those in --peers or --join.
 func (c *Config) completeRoutes() error {
-	if len(c.Peers) == 0 {
-		if c.NATSClusterListen == "" && len(c.NATSRoutes) > 0 {
+	c.routesFollow = len(c.NATSRoutes) == 0
+	if len(c.Peers) == 0 && len(c.Join) == 0 {
+		switch {
+		case c.NATSClusterListen == "" && len(c.NATSRoutes) > 0:
 			return bad("nats-routes", "needs --nats-cluster-listen where there are no --peers")
+		case c.NATSClusterListen == "":
+			return c.completeAlone()
 		}
 		return c.checkRoutes()
 	}
@@ -353,15 +374,16 @@ func (c *Config) completeRoutes() error {
 			c.NATSClusterListen = net.JoinHostPort(host, port)
 		}
 	}
-	if len(c.NATSRoutes) == 0 {
+	if c.routesFollow {
+		others := slices.Clone(c.Join)
 		for _, p := range c.Peers {
-			addr, err := routeAddress(p.Address)
-			if err != nil {
-				return err
-			}
 			if p.Name != c.Name {
-				c.NATSRoutes = append(c.NATSRoutes, addr)
+				others = append(others, p.Address)
 			}
+		}
+		var err error
+		if c.NATSRoutes, err = routesTo(others); err != nil {
+			return err
 		}
 	}
 	return c.checkRoutes()

@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -18,8 +21,11 @@ import (
 	"github.com/coordd/coordd/internal/service"
 	"github.com/coordd/coordd/internal/service/natsserver"
 	"github.com/coordd/coordd/pkg/metrics"
+	"github.com/coordd/coordd/pkg/raft"
 	"github.com/coordd/coordd/pkg/raft/node"
+	"github.com/coordd/coordd/pkg/raft/node/failure"
 	"github.com/coordd/coordd/pkg/raft/storage/badgerlog"
+	"github.com/coordd/coordd/pkg/raft/storage/snapstore"
 	"github.com/coordd/coordd/pkg/transport"
 	"github.com/coordd/coordd/pkg/transport/tcp"
 )
@@ -41,6 +47,7 @@ type Daemon struct {
 
 	// What is running, in the order of its start; nil: not yet.
 	store *badgerlog.Log
+	snaps *snapstore.Store
 	peers *tcp.Transport
 	node  *node.Node
 	nats  *natsserver.Server
@@ -51,29 +58,24 @@ type Daemon struct {
 	webAt net.Listener
 	webOK chan struct{} // closed: the server has ended
 	state stateSource
+
+	service   atomic.Pointer[service.Service] // svc, for whoever asks before it is there
+	phi       atomic.Uint64                   // the φ threshold's bits
+	following func()                          // ends what follows the members; nil: nothing does
 }
 
 // New makes a daemon from a configuration that Complete accepted. It logs to out.
 func New(cfg Config, out io.Writer) *Daemon {
 	log := hclog.New(&hclog.LoggerOptions{Name: "coordd", Level: hclog.LevelFromString(cfg.LogLevel), Output: out,
 		JSONFormat: cfg.LogFormat == "json", TimeFormat: "2006-01-02T15:04:05.000Z07:00"}).With("node", cfg.Name)
-	return &Daemon{cfg: cfg, log: log, started: time.Now(), fatal: make(chan error, 1),
+	d := &Daemon{cfg: cfg, log: log, started: time.Now(), fatal: make(chan error, 1),
 		metrics: metrics.New(metrics.Build{Version: Version, Revision: Revision(), GoVersion: runtime.Version()})}
+	d.phi.Store(math.Float64bits(cfg.PhiThreshold))
+	return d
 }
 
 // Logger returns the daemon's logger.
 func (d *Daemon) Logger() hclog.Logger { return d.log }
-
-// SetLogLevel changes how much is logged.
-func (d *Daemon) SetLogLevel(level string) error {
-	l := hclog.LevelFromString(level)
-	if l == hclog.NoLevel {
-		return bad("log-level", "%q is none of trace, debug, info, warn, error, off", level)
-	}
-	d.log.SetLevel(l)
-	d.log.Info("log level", "level", level)
-	return nil
-}
 
 // Run runs the node until ctx ends, then stops it in order and returns nil. If any part of it fails, Run
 // stops what is left and returns the cause.
@@ -119,11 +121,17 @@ func (d *Daemon) fail(err error) {
 
 // start brings the parts up from the disk outwards. What was started is in d even if it fails.
 func (d *Daemon) start(ctx context.Context) error {
+	if err := refuseUnfinished(d.cfg.DataDir); err != nil {
+		return err
+	}
 	id := memberID(d.cfg.Cluster, d.cfg.Name)
 	var err error
 	d.store, err = badgerlog.Open(badgerlog.Options{Dir: d.cfg.DataDir, ClusterName: d.cfg.Cluster, Member: id, MemberName: d.cfg.Name,
 		Logger: d.log.Named("log"), Observer: d.metrics.Storage(), Fatal: func(err error) { d.fail(fmt.Errorf("log: %w", err)) }})
 	if err != nil {
+		return err
+	}
+	if err := d.openSnapshots(); err != nil {
 		return err
 	}
 	if d.webAt, err = listenOn("http-listen", d.cfg.HTTPListen); err != nil {
@@ -139,6 +147,21 @@ func (d *Daemon) start(ctx context.Context) error {
 		return err
 	}
 	d.startWeb()
+	return nil
+}
+
+// openSnapshots opens the snapshots beside the log, and says which of them can't be used.
+func (d *Daemon) openSnapshots() (err error) {
+	d.snaps, err = snapstore.Open(snapstore.Options{Dir: filepath.Join(d.cfg.DataDir, snapshotsDir), Logger: d.log.Named("snapshots")})
+	if err != nil {
+		return err
+	}
+	for _, damage := range d.snaps.Damaged() {
+		d.log.Warn("a snapshot can't be used", "error", damage)
+	}
+	if list := d.snaps.List(); len(list) > 0 {
+		d.metrics.FoundSnapshot(list[0].Size)
+	}
 	return nil
 }
 
@@ -188,6 +211,7 @@ func (d *Daemon) startNode() error {
 	d.peers, err = tcp.New(tcp.Config{Listener: listener, Advertise: d.cfg.PeerAdvertise,
 		ConnectTimeout: d.cfg.ConnectTimeout, RequestTimeout: d.cfg.RequestTimeout, IdleTimeout: 10 * d.cfg.ElectionTimeoutMin,
 		Linger: d.cfg.TCPLinger, BlockSize: d.cfg.TCPBlockSize, Backlog: d.cfg.PeerBacklog, IPTTL: d.cfg.PeerIPTTL,
+		JournalBytes: int(d.cfg.JournalMemory), JournalExpiry: d.cfg.JournalExpiry,
 		Observer: d.metrics.Transport(), Logger: d.log.Named("peers")})
 	if err != nil {
 		return errors.Join(err, listener.Close())
@@ -197,9 +221,15 @@ func (d *Daemon) startNode() error {
 	d.sm.SetObserver(d.metrics.Apply())
 	static := members(&d.cfg, d.cfg.PeerAdvertise)
 	d.warnOfOtherMembers(static)
+	compaction, err := compactionMode(d.cfg.Compaction)
+	if err != nil {
+		return err
+	}
 	started, err := node.Start(node.Config{
 		ID: memberID(d.cfg.Cluster, d.cfg.Name), Name: d.cfg.Name, Members: static, Standby: d.cfg.Standby,
-		Log: d.store, Transport: d.peers, StateMachine: d.sm,
+		Join: d.cfg.Join, Address: d.cfg.PeerAdvertise, Version: machine.CommandVersion, Metadata: d.cfg.Metadata,
+		Log: d.store, Snapshots: d.snaps, Transport: d.peers, StateMachine: d.sm, Compaction: compaction,
+		WarmupRounds: d.cfg.WarmupRounds, FailureDetector: d.failureDetector(), OnRequest: d.answerPeer,
 		ElectionTimeoutMin: d.cfg.ElectionTimeoutMin, ElectionTimeoutMax: d.cfg.ElectionTimeoutMax,
 		HeartbeatThreshold: d.cfg.HeartbeatThreshold, CheckQuorum: d.cfg.CheckQuorum, DriftBound: d.cfg.ClockDriftBound,
 		ClusterHash: clusterHash(&d.cfg), NameHash: transport.NameHash(d.cfg.Cluster), Logger: d.log.Named("raft"), Observer: d.metrics.Node()})
@@ -208,6 +238,36 @@ func (d *Daemon) startNode() error {
 	}
 	d.node = started
 	return nil
+}
+
+// failureDetector is the factory that the settings ask for; nil: nobody is removed.
+func (d *Daemon) failureDetector() node.FailureDetectorFactory {
+	if d.cfg.FailureDetector != "phi" {
+		return nil
+	}
+	return func(_ raft.MemberID, heartbeat time.Duration) failure.Detector {
+		return &tunedPhi{failure.NewPhi(failure.PhiConfig{Expected: heartbeat}), &d.phi}
+	}
+}
+
+// tunedPhi is a φ detector whose threshold can be changed while it runs.
+type tunedPhi struct {
+	*failure.Phi
+	threshold *atomic.Uint64 // bits of a float64
+}
+
+// Failed implements failure.Detector. A member that was never heard has level 0.
+func (p *tunedPhi) Failed(now time.Duration) bool {
+	return p.Level(now) >= math.Float64frombits(p.threshold.Load())
+}
+
+// answerPeer answers a request of another member.
+func (d *Daemon) answerPeer(ctx context.Context, from raft.MemberID, body []byte) ([]byte, error) {
+	svc := d.service.Load()
+	if svc == nil {
+		return nil, errors.New("still starting")
+	}
+	return svc.AnswerPeer(ctx, from, body)
 }
 
 func (d *Daemon) otherNames() (names []string) {
@@ -227,6 +287,12 @@ func (d *Daemon) startNATS(ctx context.Context) error {
 		defer cancel()
 		d.conn, err = natsserver.Dial(ctx, d.cfg.NATSExternal, opts)
 		return err
+	}
+	if d.cfg.routesOptional {
+		if err := checkListen("nats-cluster-listen", d.cfg.NATSClusterListen); err != nil {
+			d.log.Warn("the NATS servers of members that join later won't find this one's; give --nats-cluster-listen", "error", err)
+			d.cfg.NATSClusterListen = ""
+		}
 	}
 	for setting, addr := range map[string]string{"nats-listen": d.cfg.NATSListen, "nats-cluster-listen": d.cfg.NATSClusterListen} {
 		if err := checkListen(setting, addr); err != nil {
@@ -250,9 +316,19 @@ func (d *Daemon) startService() error {
 	if err != nil {
 		return err
 	}
+	d.service.Store(d.svc)
 	d.state.daemon = d
 	d.metrics.SetSource(d.state.read)
-	return d.svc.Start()
+	if err := d.svc.Start(); err != nil {
+		return err
+	}
+	if d.nats != nil && d.cfg.NATSClusterListen != "" && d.cfg.routesFollow {
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan struct{})
+		go func() { defer close(done); d.followMembers(ctx) }()
+		d.following = func() { cancel(); <-done }
+	}
+	return nil
 }
 
 // handOver gives the leadership away before anything else of an orderly stop, so that clients wait for an
@@ -278,6 +354,9 @@ func (d *Daemon) stop() error {
 			errs = append(errs, fmt.Errorf("%s: %w", what, err))
 		}
 	}
+	if d.following != nil {
+		d.following()
+	}
 	if d.svc != nil {
 		note("service", d.svc.Stop(ctx))
 	}
@@ -298,6 +377,9 @@ func (d *Daemon) stop() error {
 		if d.store != nil {
 			note("log", d.store.Close())
 		}
+	}
+	if d.snaps != nil {
+		note("snapshots", d.snaps.Close())
 	}
 	return errors.Join(errs...)
 }

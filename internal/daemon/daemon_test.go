@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -403,17 +404,24 @@ func TestAnOutsideNATS(t *testing.T) {
 	}
 }
 
-func TestLogLevelCanBeChanged(t *testing.T) {
+func TestWhatCanBeChangedWhileANodeRuns(t *testing.T) {
 	t.Parallel()
 	out := &lines{}
 	d := New(Config{Name: "n1", LogLevel: "error", LogFormat: "json"}, out)
 	d.Logger().Info("quiet")
-	if err := d.SetLogLevel("debug"); err != nil {
+	if err := d.Tune(Tunables{LogLevel: "debug", PhiThreshold: 8}); err != nil {
 		t.Fatal(err)
 	}
 	d.Logger().Debug("spoken")
-	if err := d.SetLogLevel("loud"); err == nil {
-		t.Error("a level that does not exist was taken")
+	for setting, bad := range map[string]Tunables{"log-level": {LogLevel: "loud", PhiThreshold: 9}, "phi-threshold": {LogLevel: "info"},
+		"metadata": {LogLevel: "info", PhiThreshold: 9, Metadata: map[string]string{"": "x"}}} {
+		var c *ConfigError
+		if err := d.Tune(bad); !errors.As(err, &c) || c.Setting != setting {
+			t.Errorf("%+v was taken, or refused as %v", bad, err)
+		}
+	}
+	if got := math.Float64frombits(d.phi.Load()); got != 8 {
+		t.Errorf("threshold %v", got)
 	}
 	if s := out.String(); strings.Contains(s, "quiet") || !strings.Contains(s, `"@message":"spoken"`) || !strings.Contains(s, `"node":"n1"`) {
 		t.Errorf("log: %s", s)

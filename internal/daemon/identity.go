@@ -51,19 +51,34 @@ func writePart(w interface{ Write([]byte) (int, error) }, s string) {
 // warnOfOtherMembers says so once if the log holds other members than the settings name. The log's count: they
 // were agreed upon, and settings are for a first start. A node by itself may have a new address at each start.
 func (d *Daemon) warnOfOtherMembers(static []raft.Member) {
-	entry := d.store.State().Config
-	if entry == nil {
+	logged, ok := d.storedConfig()
+	if !ok {
 		return
 	}
-	logged, err := raft.DecodeConfiguration(entry.Data)
-	if err != nil {
-		return // the core refuses it with a better text
+	if len(d.cfg.Join) > 0 {
+		d.log.Info("this directory belongs to a member already; --join is not used", "members", memberList(logged.Members, true))
+		return
+	}
+	if len(d.cfg.Peers) == 0 && len(logged.Members) > 1 {
+		return // a node that began alone, and others joined
 	}
 	withAddress := len(d.cfg.Peers) > 0
 	inLog, inSettings := memberList(logged.Members, withAddress), memberList(static, withAddress)
 	if inLog != inSettings {
 		d.log.Warn("the log holds another configuration than --peers says; the log's counts", "log", inLog, "peers", inSettings)
 	}
+}
+
+// storedConfig is the newest configuration of this member's directory; false: there is none.
+func (d *Daemon) storedConfig() (raft.Configuration, bool) {
+	if entry := d.store.State().Config; entry != nil {
+		c, err := raft.DecodeConfiguration(entry.Data)
+		return c, err == nil // the core refuses a bad one with a better text
+	}
+	if list := d.snaps.List(); len(list) > 0 {
+		return list[0].Meta.Config, true
+	}
+	return raft.Configuration{}, false
 }
 
 // memberList writes members as --peers does, ordered by name.
@@ -80,8 +95,11 @@ func memberList(ms []raft.Member, withAddress bool) string {
 	return strings.Join(out, ",")
 }
 
-// members returns the static configuration of a first start, ordered by ID.
+// members returns the static configuration of a first start, ordered by ID; none for a node that joins.
 func members(c *Config, self string) []raft.Member {
+	if len(c.Join) > 0 {
+		return nil
+	}
 	if len(c.Peers) == 0 {
 		return []raft.Member{{ID: memberID(c.Cluster, c.Name), Name: c.Name, Address: self, Standby: c.Standby}}
 	}

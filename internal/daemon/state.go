@@ -32,7 +32,7 @@ func (s *stateSource) read() metrics.State {
 		HasLeader: st.Leader != 0, IsLeader: st.Leading && st.Lease, Term: st.Term,
 		CommitIndex: st.Commit, AppliedIndex: st.Applied, ProposalsPending: d.pending(&st),
 		LeaderLastContactSeconds: st.LeaderContact.Seconds(), FailureTolerance: tolerance(&st, d.cfg.ElectionTimeoutMax),
-		Recovering: st.Recovering, DBBytes: d.metrics.DBBytes(), LogEntries: st.Last - min(st.First-1, st.Last),
+		Recovering: st.Recovering, DBBytes: d.metrics.DBBytes(), SnapshotBytes: d.metrics.SnapshotBytes(), LogEntries: st.Last - min(st.First-1, st.Last),
 		NATSConnected: d.conn.IsConnected(),
 		LocksHeld:     counts.LocksHeld, LockWaiters: counts.LockWaiters, Sessions: counts.Sessions,
 		LockGrants: counts.Grants, LockExpirations: counts.Expirations,

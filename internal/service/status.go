@@ -128,18 +128,21 @@ func (s *Service) Status() *coorddv1.NodeStatus {
 		Leader: st.LeaderName, LeaderContact: durationpb.New(s.leaderAge()),
 		Cluster: &coorddv1.ClusterInfo{Id: s.clusterID(), Name: s.cfg.ClusterName, Leader: st.LeaderName, Term: st.Term},
 	}
-	for _, member := range st.Active.Members {
-		m.Active = append(m.Active, member.Name)
-		if member.ID == st.ID {
-			m.Peer = member.Address
-			m.Role = roleOf(st.Role, &member)
-		}
+	m.Active, m.Members, m.ClusterVersion = memberNames(&st.Active), s.members(&st), configOf(&st).Version
+	if st.Proposed != nil {
+		m.Proposed = memberNames(st.Proposed)
 	}
-	slices.Sort(m.Active)
-	for _, p := range st.Peers {
-		m.Peers = append(m.Peers, &coorddv1.PeerStatus{Name: p.Name, Match: p.Match, Connected: p.LastContact >= 0 && p.LastContact < contactLimit*s.cfg.ElectionTimeoutMax})
+	if me, ok := configOf(&st).Member(st.ID); ok {
+		m.Peer, m.Role = me.Address, roleOf(st.Role, &me)
 	}
-	s.inspectInto(m)
+	for i := range st.Peers {
+		p := &st.Peers[i]
+		m.Peers = append(m.Peers, &coorddv1.PeerStatus{Name: p.Name, Match: p.Match, Connected: s.heardLately(p),
+			WarmupRound: uint64(p.WarmupRound), SnapshotSent: uint64(p.SnapshotSent), SnapshotSize: uint64(p.SnapshotSize)})
+	}
+	m.Removed = st.Removed
+	m.LogEntries, m.LogBytes = st.Last+1-min(st.First, st.Last+1), uint64(st.LogBytes)
+	s.inspectInto(m, st.Snapshot)
 	if s.cfg.Describe != nil {
 		s.cfg.Describe(m)
 	}
@@ -157,16 +160,29 @@ func roleOf(r raft.Role, m *raft.Member) string {
 	return r.String()
 }
 
-// inspectInto adds what only the state machine knows, unless the applier is too busy to tell.
-func (s *Service) inspectInto(m *coorddv1.NodeStatus) {
+func memberNames(c *raft.Configuration) (names []string) {
+	for i := range c.Members {
+		names = append(names, c.Members[i].Name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// inspectInto adds what only the state machine knows, unless the applier is too busy to tell: the age of a snapshot is
+// cluster time, since nodes don't compare their clocks.
+func (s *Service) inspectInto(m *coorddv1.NodeStatus, snapshot *raft.SnapshotMeta) {
+	if snapshot != nil {
+		m.SnapshotIndex = snapshot.Index
+	}
 	type known struct {
 		fence  uint64
 		domain uint16
+		now    int64
 	}
 	ch := make(chan known, 1)
 	if !s.node.Inspect(func(uint64) {
 		v := s.sm.machine.Live()
-		ch <- known{v.Fence(), v.Domain()}
+		ch <- known{v.Fence(), v.Domain(), s.now(v.Now())}
 	}) {
 		return
 	}
@@ -175,6 +191,9 @@ func (s *Service) inspectInto(m *coorddv1.NodeStatus) {
 	select {
 	case k := <-ch:
 		m.Cluster.Fence, m.Cluster.Domain = k.fence, uint32(k.domain)
+		if snapshot != nil {
+			m.SnapshotAge = durationpb.New(time.Duration(max(k.now-snapshot.Time, 0)))
+		}
 	case <-limit.C:
 	}
 }

@@ -19,9 +19,10 @@ type Build struct {
 
 // Metrics holds all metrics of one node. Its methods are safe for concurrent use.
 type Metrics struct {
-	registry *prometheus.Registry
-	state    *stateCollector
-	dbBytes  atomic.Int64
+	registry      *prometheus.Registry
+	state         *stateCollector
+	dbBytes       atomic.Int64
+	snapshotBytes atomic.Int64
 
 	leaderChanges         prometheus.Counter
 	proposals             *prometheus.CounterVec

@@ -109,6 +109,18 @@ func (o *NodeObserver) sawLeader(leader uint64) {
 	}
 }
 
+// SnapshotSaved implements node.Observer.
+func (o *NodeObserver) SnapshotSaved(seconds float64, bytes int64) {
+	o.m.snapshotSave.Observe(seconds)
+	o.m.snapshotBytes.Store(bytes)
+}
+
+// SnapshotInstalled implements node.Observer.
+func (o *NodeObserver) SnapshotInstalled(seconds float64, bytes int64) {
+	o.m.snapshotInstall.Observe(seconds)
+	o.m.snapshotBytes.Store(bytes)
+}
+
 // SendFailed implements node.Observer.
 func (o *NodeObserver) SendFailed(raft.MemberID) { o.m.heartbeatSendFailures.Inc() }
 
@@ -120,6 +132,12 @@ func (o StorageObserver) DBSize(bytes int64) { o.m.dbBytes.Store(bytes) }
 
 // Recovering implements storage.Observer: the node's own view of it is read at each scrape.
 func (o StorageObserver) Recovering(bool) {}
+
+// SnapshotBytes is the size of the newest snapshot's file, once one was saved, installed or found.
+func (m *Metrics) SnapshotBytes() uint64 { return uint64(max(m.snapshotBytes.Load(), 0)) }
+
+// FoundSnapshot tells of a snapshot that was there at the start.
+func (m *Metrics) FoundSnapshot(bytes int64) { m.snapshotBytes.Store(bytes) }
 
 // DBBytes is the size of the log's files when they were last measured.
 func (m *Metrics) DBBytes() uint64 { return uint64(max(m.dbBytes.Load(), 0)) }
