@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -39,11 +40,15 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits":    scriptExits,
-			"ports":    scriptPorts,
-			"ready":    scriptReady,
-			"node":     scriptNode,
-			"stopnode": scriptStopNode,
+			"exits":     scriptExits,
+			"ports":     scriptPorts,
+			"addresses": scriptAddresses,
+			"ready":     scriptReady,
+			"node":      scriptNode,
+			"stopnode":  scriptStopNode,
+			"serve":     scriptServe,
+			"end":       scriptEnd,
+			"until":     scriptUntil,
 		},
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("GOMEMLIMIT", "64MiB")
@@ -189,6 +194,110 @@ func scriptStopNode(ts *testscript.TestScript, _ bool, _ []string) {
 	if code := n.(*testNode).stop(); code != 0 {
 		ts.Fatalf("the node ended with code %d", code)
 	}
+}
+
+// scriptServe starts a node of that name beside others, and does not wait for it: serve NAME [FLAG...]. Its addresses are
+// in NAME_PEER, NAME_NATS and NAME_HTTP, and stay the same when it is started again.
+func scriptServe(ts *testscript.TestScript, _ bool, args []string) {
+	name := args[0]
+	if ts.Getenv(name+"_PEER") == "" {
+		scriptAddresses(ts, false, []string{name})
+	}
+	log, err := os.OpenFile(ts.MkAbs(name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	ts.Check(err)
+	defer log.Close()
+	n := &testNode{nats: "nats://" + ts.Getenv(name+"_NATS"), http: ts.Getenv(name + "_HTTP"), log: log.Name(), done: make(chan struct{})}
+	n.cmd = exec.Command("coordd", append([]string{"serve", "--name", name, "--data-dir", ts.MkAbs(name), "--peer-listen", ts.Getenv(name + "_PEER"),
+		"--nats-listen", ts.Getenv(name + "_NATS"), "--http-listen", n.http}, args[1:]...)...)
+	n.cmd.Stdout, n.cmd.Stderr, n.cmd.Dir = log, log, ts.MkAbs(".")
+	n.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	ts.Check(n.cmd.Start())
+	go func() {
+		n.err = n.cmd.Wait()
+		close(n.done)
+	}()
+	ts.Defer(n.kill)
+	scriptNodes.Store([2]any{ts, name}, n)
+	ts.Setenv("COORDD_NATS_URL", ts.Getenv("COORDD_NATS_URL")+","+n.nats)
+	if strings.HasPrefix(ts.Getenv("COORDD_NATS_URL"), ",") {
+		ts.Setenv("COORDD_NATS_URL", n.nats)
+	}
+}
+
+// scriptAddresses gives nodes their addresses before they are started: addresses NAME...
+func scriptAddresses(ts *testscript.TestScript, _ bool, args []string) {
+	for _, name := range args {
+		addrs, err := freeAddresses(2)
+		ts.Check(err)
+		peer, err := freePeerAddress()
+		ts.Check(err)
+		ts.Setenv(name+"_PEER", peer)
+		ts.Setenv(name+"_NATS", addrs[0])
+		ts.Setenv(name+"_HTTP", addrs[1])
+	}
+}
+
+// freePeerAddress returns an address whose port, and the one for the NATS routes that goes with it, nobody uses.
+func freePeerAddress() (string, error) {
+	for range 100 {
+		addrs, err := freeAddresses(1)
+		if err != nil {
+			return "", err
+		}
+		_, port, _ := net.SplitHostPort(addrs[0])
+		if n, _ := strconv.Atoi(port); n+2000 <= 65535 && isFree(net.JoinHostPort("127.0.0.1", strconv.Itoa(n+2000))) {
+			return addrs[0], nil
+		}
+	}
+	return "", errors.New("no two free ports")
+}
+
+// scriptEnd ends a node that serve started: end NAME demands exit code 0, end -kill NAME kills it.
+func scriptEnd(ts *testscript.TestScript, _ bool, args []string) {
+	v, ok := scriptNodes.Load([2]any{ts, args[len(args)-1]})
+	if !ok {
+		ts.Fatalf("%s does not run", args[len(args)-1])
+	}
+	n := v.(*testNode)
+	if args[0] == "-kill" {
+		n.kill()
+		return
+	}
+	if code := n.stop(); code != 0 {
+		ts.Fatalf("%s ended with code %d", args[0], code)
+	}
+}
+
+// scriptUntil repeats a command until what it writes, or the page that it names, matches: until PATTERN exec COMMAND
+// ARG..., until PATTERN page URL.
+func scriptUntil(ts *testscript.TestScript, _ bool, args []string) {
+	want := regexp.MustCompile("(?m)" + args[0])
+	last := ""
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		switch args[1] {
+		case "exec":
+			cmd := exec.Command(args[2], args[3:]...)
+			cmd.Dir = ts.MkAbs(".")
+			cmd.Env = append(os.Environ(), "COORDD_NATS_URL="+ts.Getenv("COORDD_NATS_URL"))
+			out, _ := cmd.CombinedOutput() // its code is part of what is waited for
+			last = string(out)
+		case "page":
+			resp, err := http.Get(args[2])
+			if err != nil {
+				last = err.Error()
+				break
+			}
+			b, _ := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			last = string(b)
+		default:
+			ts.Fatalf("until %s", args[1])
+		}
+		if want.MatchString(last) {
+			return
+		}
+	}
+	ts.Fatalf("never matched %q; last:\n%s", args[0], last)
 }
 
 // newNode starts a node for a Go test and returns the environment of commands that use it.

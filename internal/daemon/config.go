@@ -359,7 +359,8 @@ func (c *Config) completeRoutes() error {
 		case c.NATSClusterListen == "" && len(c.NATSRoutes) > 0:
 			return bad("nats-routes", "needs --nats-cluster-listen where there are no --peers")
 		case c.NATSClusterListen == "":
-			return c.completeAlone()
+			c.completeAlone()
+			return nil
 		}
 		return c.checkRoutes()
 	}

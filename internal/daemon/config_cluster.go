@@ -82,21 +82,20 @@ func compactionMode(name string) (node.CompactionMode, error) {
 
 // completeAlone lets the servers of members that join later find this one's, by the same convention as with --peers.
 // It was not asked for, so it gives way to whatever else is at that address.
-func (c *Config) completeAlone() error {
+func (c *Config) completeAlone() {
 	addr, err := routeAddress(c.PeerListen)
 	if err != nil {
-		return bad("peer-listen", "bad address %q", c.PeerListen)
+		return // it is refused later on
 	}
 	if _, port, _ := net.SplitHostPort(c.PeerListen); port == "0" {
-		return nil // nobody could find it
+		return // nobody could find it
 	}
 	for _, l := range c.listens() {
 		if l.addr == addr {
-			return nil
+			return
 		}
 	}
 	c.NATSClusterListen, c.routesOptional = addr, true
-	return nil
 }
 
 // routesTo lists where the NATS servers of members at these peer addresses take routes, by convention.

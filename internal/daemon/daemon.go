@@ -35,6 +35,8 @@ const (
 	stopLimit = 10 * time.Second
 	// dialLimit is how long a start waits for an outside NATS before it goes on without.
 	dialLimit = 5 * time.Second
+	// leaveLimit bounds what --leave-on-stop waits for the cluster's consent.
+	leaveLimit = 5 * time.Second
 )
 
 // Daemon is one node.
@@ -312,6 +314,8 @@ func (d *Daemon) startService() error {
 	var err error
 	d.svc, err = service.New(service.Config{Node: d.node, StateMachine: d.sm, Conn: d.conn, Name: d.cfg.Name, ClusterName: d.cfg.Cluster,
 		ExternalNATS: d.cfg.NATSExternal != "", ElectionTimeoutMax: d.cfg.ElectionTimeoutMax, Version: Version,
+		Members: d.node, MemberID: func(name string) raft.MemberID { return memberID(d.cfg.Cluster, name) },
+		SaveSnapshot: d.saveSnapshot, Scratch: d.scratch, AskPeer: d.node.Request,
 		Logger: d.log.Named("service"), Observer: d.metrics.Service(), Describe: d.describe})
 	if err != nil {
 		return err
@@ -334,7 +338,8 @@ func (d *Daemon) startService() error {
 // handOver gives the leadership away before anything else of an orderly stop, so that clients wait for an
 // answer and not for an election.
 func (d *Daemon) handOver() {
-	if !d.node.Status().Leading || len(d.node.Status().Active.Members) < 2 {
+	st := d.node.Status()
+	if len(st.Active.Members) < 2 || d.cfg.LeaveOnStop && d.leave() || !st.Leading {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*d.cfg.ElectionTimeoutMax)
@@ -342,6 +347,18 @@ func (d *Daemon) handOver() {
 	if err := d.node.TransferLeadership(ctx, 0); err != nil {
 		d.log.Warn("leadership was not handed over; the others will elect a leader", "error", err)
 	}
+}
+
+// leave takes this member out of the cluster and reports whether it is out. A leader hands over by that.
+func (d *Daemon) leave() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), leaveLimit)
+	defer cancel()
+	if err := d.node.Leave(ctx); err != nil {
+		d.log.Warn("this member did not leave the cluster; `coordd member remove` takes it out", "error", err)
+		return false
+	}
+	d.log.Info("left the cluster")
+	return true
 }
 
 // stop takes down what runs, from the clients inwards.

@@ -251,13 +251,18 @@ func TestALogWithOtherMembersThanThePeersIsReported(t *testing.T) {
 	cfg := testConfig(t, "n1")
 	alone := run(t, cfg)
 	alone.waitReady()
-	address := alone.d.peers.Addr()
 	alone.cancel()
 	if err := alone.end(); err != nil {
 		t.Fatal(err)
 	}
 	again := run(t, cfg)
 	again.waitReady()
+	// It has another address now, and says so to its leader, which is itself.
+	address := again.d.peers.Addr()
+	again.eventually("the new address in the configuration", func() bool {
+		st := again.d.node.Status()
+		return st.Proposed == nil && len(st.Active.Members) == 1 && st.Active.Members[0].Address == address
+	})
 	again.cancel()
 	if err := again.end(); err != nil {
 		t.Fatal(err)

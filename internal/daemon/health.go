@@ -35,20 +35,32 @@ func (d *Daemon) checks() []console.Check {
 
 func (d *Daemon) checkMember(context.Context) error {
 	st := d.node.Status()
-	for i := range st.Active.Members {
-		if m := &st.Active.Members[i]; m.ID == st.ID {
-			return admitted(&st, m)
-		}
-	}
-	if len(st.Active.Members) == 0 {
+	return isMember(&st)
+}
+
+// isMember reports why a node is none that the others count on.
+func isMember(st *node.Status) error {
+	m := memberOf(&st.Active, st.ID)
+	switch {
+	case st.Removed:
+		return fmt.Errorf("%s was removed from the cluster; it can come back with an empty data directory and --join", st.Name)
+	case len(st.RefusedBy) > 0 && st.Leader == 0:
+		return fmt.Errorf("refused by %s", strings.Join(st.RefusedBy, "; "))
+	case m != nil:
+		return admitted(st, m)
+	case st.Joining != "":
+		return fmt.Errorf("not a member yet: %s", st.Joining)
+	case len(st.Active.Members) == 0:
 		return errors.New("no configuration is known yet")
 	}
 	return fmt.Errorf("%s is not in the configuration (%s)", st.Name, strings.Join(memberNames(st.Active), ", "))
 }
 
-// admitted reports why the others refuse a node that the configuration lists.
+// admitted reports why the others refuse, or do not count yet, a node that the configuration lists.
 func admitted(st *node.Status, m *raft.Member) error {
 	switch {
+	case m.Learner && m.Promote:
+		return errors.New("a learner that is still catching up with the leader")
 	case m.Incarnation != (raft.Incarnation{}) && m.Incarnation != st.Incarnation:
 		return fmt.Errorf("the configuration lists an earlier data directory of %s: the others refuse this one", st.Name)
 	case st.Blank:

@@ -24,8 +24,11 @@ func memberID(cluster, member string) raft.MemberID {
 
 // clusterHash names a static start until the first leader draws a random cluster ID: a hash of the
 // cluster's name and its members as they stand in --peers. Alone: the member itself without an address,
-// which may change.
+// which may change. Zero, so that it is compared with nothing, for a node that joins: it knows no list.
 func clusterHash(c *Config) (h [16]byte) {
+	if len(c.Join) > 0 {
+		return h
+	}
 	sum := sha256.New()
 	writePart(sum, "coordd cluster")
 	writePart(sum, c.Cluster)

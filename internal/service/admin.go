@@ -146,9 +146,11 @@ func (s *Service) refusalOf(what string, err error) *coorddv1.Error {
 	case errors.Is(err, raft.ErrNoMember):
 		return refuse(coorddv1.CodeNotFound, "%s: there is no such member", what)
 	case errors.Is(err, raft.ErrLastVoter):
-		return refuse(coorddv1.CodeLastVoter, "%s: it is the last voter; add another one first", what)
+		return refuse(coorddv1.CodeLastVoter, "%s: nobody else would be left who votes and may lead; add another one first", what)
 	case errors.Is(err, raft.ErrChangePending):
 		return refuse(coorddv1.CodeChangeInProgress, "%s: another change of the members is under way; repeat it when that is done", what)
+	case errors.Is(err, node.ErrNotCaughtUp):
+		return refuse(coorddv1.CodeBusy, "%s: it did not catch up with the leader and stays a learner; promote it when it is nearer (coordd status)", what)
 	case errors.Is(err, raft.ErrBusy), errors.Is(err, raft.ErrTransferring):
 		return refuse(coorddv1.CodeBusy, "%s: the leader %s has too much under way", what, s.cfg.Name)
 	case errors.Is(err, context.DeadlineExceeded):

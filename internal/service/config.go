@@ -58,8 +58,10 @@ type Config struct {
 	// hands over only to a member that says of itself that NATS reaches it. nil: only members that still answer over NATS
 	// are asked.
 	AskPeer func(ctx context.Context, to raft.MemberID, body []byte) ([]byte, error)
-	// Members changes who belongs to the cluster; nil: nobody is asked, and there are no member verbs.
-	Members Members
+	// Members changes who belongs to the cluster, MemberID is the ID of the member of a name. nil: there are no member
+	// verbs.
+	Members  Members
+	MemberID func(name string) raft.MemberID
 	// SaveSnapshot writes a whole snapshot file as of now, on the leader, and returns the index of its last entry.
 	// Scratch makes the file in which it is kept while it is fetched, without a name. nil: there is no snapshot.save.
 	SaveSnapshot func(ctx context.Context, w io.Writer) (index uint64, err error)
@@ -156,6 +158,8 @@ func (c Config) withDefaults() (Config, error) {
 		return c, errors.New("service: no cluster name")
 	case c.Name == "":
 		return c, errors.New("service: no node name")
+	case c.Members != nil && c.MemberID == nil:
+		return c, errors.New("service: members are changed, and nobody knows their IDs")
 	case c.SaveSnapshot != nil && c.Scratch == nil:
 		return c, errors.New("service: snapshots are saved, and there is no scratch file for them")
 	}

@@ -21,20 +21,16 @@ import (
 // longestChangeWait bounds what an answer may wait for a learner to become a voter.
 const longestChangeWait = time.Minute
 
-// Members changes who belongs to the cluster. Its errors are those of package raft and of the node; each call returns
-// when its change is committed, AddMember and ReplaceMember when the member votes.
+// Members changes who belongs to the cluster; *node.Node does it.
 type Members interface {
-	AddMember(ctx context.Context, m raft.Member, learner bool) error
+	AddMember(ctx context.Context, m raft.Member, o node.AddOptions) error
 	RemoveMember(ctx context.Context, id raft.MemberID) error
 	ReplaceMember(ctx context.Context, id raft.MemberID, address string) error
 	PromoteMember(ctx context.Context, id raft.MemberID) error
 	SetMemberStandby(ctx context.Context, id raft.MemberID, on bool) error
-	// IDOf returns the ID of the member of that name.
-	IDOf(name string) raft.MemberID
 }
 
-// ErrNotCaughtUp is what Members.PromoteMember says of a learner that lacks too much of the log.
-var ErrNotCaughtUp = errors.New("service: the learner has not caught up")
+var _ Members = (*node.Node)(nil)
 
 // plainMember is what a member's name may be: it is a token of subjects, and a word of lists.
 var plainMember = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
@@ -134,9 +130,9 @@ func (s *Service) await(ctx context.Context, done func(*raft.Configuration) bool
 }
 
 // lasting runs a change that ends when a learner votes, which may be a long time from now, or never if its node does
-// not run. It returns at the latest when the wait is over, if by then the learner is committed: the leader goes on
-// with it, and so does the next one.
-func (s *Service) lasting(ctx context.Context, id raft.MemberID, wait time.Duration, change func(context.Context) error) error {
+// not run. It returns at the latest when the wait is over, if by then the change has begun, which begun tells from the
+// committed record of the member: the leader goes on with it, and so does the next one.
+func (s *Service) lasting(ctx context.Context, id raft.MemberID, wait time.Duration, begun func(*raft.Member) bool, change func(context.Context) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	ended := make(chan error, 1)
@@ -145,7 +141,7 @@ func (s *Service) lasting(ctx context.Context, id raft.MemberID, wait time.Durat
 	s.wg.Go(func() {
 		bound, cancel := context.WithTimeout(ctx, changeTimeout)
 		defer cancel()
-		if s.await(bound, func(c *raft.Configuration) bool { m, ok := c.Member(id); return ok && m.Learner }) {
+		if s.await(bound, func(c *raft.Configuration) bool { m, ok := c.Member(id); return ok && begun(&m) }) {
 			close(committed)
 		}
 	})
@@ -158,14 +154,16 @@ func (s *Service) lasting(ctx context.Context, id raft.MemberID, wait time.Durat
 	defer patience.Stop()
 	select {
 	case err := <-ended:
-		if errors.Is(err, raft.ErrNoMember) {
-			return err // removed meanwhile
+		if errors.Is(err, raft.ErrNoMember) || errors.Is(err, node.ErrNotCaughtUp) {
+			return err
 		}
 	case <-patience.C:
 	case <-ctx.Done():
 	}
 	return nil
 }
+
+func isLearner(m *raft.Member) bool { return m.Learner }
 
 // waitOf checks how long an answer may wait.
 func waitOf(d *durationpb.Duration) (time.Duration, *coorddv1.Error) {
@@ -221,9 +219,11 @@ func runMemberAdd(ctx context.Context, r *reign, m *coorddv1.MemberAddRequest) (
 	if bad != nil {
 		return nil, bad
 	}
-	what, id := "add "+quote(m.Name), s.cfg.Members.IDOf(m.Name)
+	what, id := "add "+quote(m.Name), s.cfg.MemberID(m.Name)
 	added := raft.Member{ID: id, Name: m.Name, Address: m.Address, Metadata: m.Metadata}
-	err := s.lasting(ctx, id, wait, func(ctx context.Context) error { return s.cfg.Members.AddMember(ctx, added, m.Learner) })
+	err := s.lasting(ctx, id, wait, isLearner, func(ctx context.Context) error {
+		return s.cfg.Members.AddMember(ctx, added, node.AddOptions{Learner: m.Learner})
+	})
 	if err != nil {
 		return nil, s.refusalOf(what, err)
 	}
@@ -262,7 +262,10 @@ func runMemberReplace(ctx context.Context, r *reign, m *coorddv1.MemberReplaceRe
 	if bad != nil {
 		return nil, bad
 	}
-	err := s.lasting(ctx, old.ID, wait, func(ctx context.Context) error { return s.cfg.Members.ReplaceMember(ctx, old.ID, m.Address) })
+	begun := func(now *raft.Member) bool {
+		return now.Learner && (now.Incarnation != old.Incarnation || old.Incarnation.IsZero()) && (m.Address == "" || now.Address == m.Address)
+	}
+	err := s.lasting(ctx, old.ID, wait, begun, func(ctx context.Context) error { return s.cfg.Members.ReplaceMember(ctx, old.ID, m.Address) })
 	if err != nil {
 		return nil, s.refusalOf("replace "+quote(m.Name), err)
 	}
@@ -282,21 +285,12 @@ func runMemberPromote(ctx context.Context, r *reign, m *coorddv1.MemberRequest) 
 	if !old.Learner {
 		return s.changed(m.Name) // a repeat
 	}
-	ctx, cancel := context.WithTimeout(ctx, max(wait, time.Second))
-	defer cancel()
-	switch err := s.cfg.Members.PromoteMember(ctx, old.ID); {
-	case errors.Is(err, ErrNotCaughtUp), errors.Is(err, context.DeadlineExceeded) && s.stillLearner(old.ID):
-		return nil, refuse(coorddv1.CodeBusy, "promote %s: it has not caught up with the leader yet; coordd status shows how far it is", quote(m.Name))
-	case err != nil:
+	begun := func(now *raft.Member) bool { return now.Learner && now.Promote }
+	err := s.lasting(ctx, old.ID, wait, begun, func(ctx context.Context) error { return s.cfg.Members.PromoteMember(ctx, old.ID) })
+	if err != nil && !errors.Is(err, raft.ErrMemberExists) { // that one: it votes already
 		return nil, s.refusalOf("promote "+quote(m.Name), err)
 	}
 	return s.changed(m.Name)
-}
-
-func (s *Service) stillLearner(id raft.MemberID) bool {
-	st := s.node.Status()
-	m, ok := configOf(&st).Member(id)
-	return ok && m.Learner
 }
 
 func runMemberStandby(ctx context.Context, r *reign, m *coorddv1.MemberStandbyRequest) (proto.Message, *coorddv1.Error) {

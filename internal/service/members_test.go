@@ -12,6 +12,7 @@ import (
 
 	coorddv1 "github.com/coordd/coordd/api/coordd/v1"
 	"github.com/coordd/coordd/pkg/raft"
+	"github.com/coordd/coordd/pkg/raft/node"
 )
 
 // fakeMembers changes the configuration of a fake node. What is added or replaced is a learner until the test lets it
@@ -90,16 +91,16 @@ func (f *fakeMembers) warmUp(ctx context.Context, id raft.MemberID) error {
 	}
 }
 
-func (f *fakeMembers) AddMember(ctx context.Context, m raft.Member, learner bool) error {
+func (f *fakeMembers) AddMember(ctx context.Context, m raft.Member, o node.AddOptions) error {
 	err := f.change(m.ID, func(c *raft.Configuration, i int) error {
 		if i < len(c.Members) {
 			return raft.ErrMemberExists
 		}
-		m.Learner, m.Promote = true, !learner
+		m.Learner, m.Promote = true, !o.Learner
 		c.Members = append(c.Members, m)
 		return nil
 	})
-	if err != nil || learner {
+	if err != nil || o.Learner {
 		return err
 	}
 	return f.warmUp(ctx, m.ID)
@@ -134,7 +135,7 @@ func (f *fakeMembers) ReplaceMember(ctx context.Context, id raft.MemberID, addre
 
 func (f *fakeMembers) PromoteMember(_ context.Context, id raft.MemberID) error {
 	if f.behind.Load() {
-		return ErrNotCaughtUp
+		return node.ErrNotCaughtUp
 	}
 	return f.change(id, func(c *raft.Configuration, i int) error {
 		c.Members[i].Learner = false
@@ -153,7 +154,7 @@ func (f *fakeMembers) SetMemberStandby(_ context.Context, id raft.MemberID, on b
 func memberBench(t *testing.T) (*bench, *fakeMembers) {
 	f := &fakeMembers{}
 	b := newBench(t, Limits{}, Timing{}, func(n *fakeNode, c *Config) {
-		f.node, c.Members = n, f
+		f.node, c.Members, c.MemberID = n, f, f.IDOf
 		n.config.Store(&raft.Configuration{Members: []raft.Member{{ID: 1, Name: "n1", Address: "127.0.0.1:1001"}}})
 	})
 	t.Cleanup(func() { b.node.depose(raft.ErrNotLeader) })

@@ -5,6 +5,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -13,6 +14,7 @@ import (
 
 	coorddv1 "github.com/coordd/coordd/api/coordd/v1"
 	"github.com/coordd/coordd/pkg/raft"
+	"github.com/coordd/coordd/pkg/raft/node"
 )
 
 const (
@@ -128,7 +130,7 @@ func (s *Service) Status() *coorddv1.NodeStatus {
 		Leader: st.LeaderName, LeaderContact: durationpb.New(s.leaderAge()),
 		Cluster: &coorddv1.ClusterInfo{Id: s.clusterID(), Name: s.cfg.ClusterName, Leader: st.LeaderName, Term: st.Term},
 	}
-	m.Active, m.Members, m.ClusterVersion = memberNames(&st.Active), s.members(&st), configOf(&st).Version
+	m.Active, m.Members, m.ClusterVersion = memberNames(&st.Active), s.members(&st), st.ClusterVersion
 	if st.Proposed != nil {
 		m.Proposed = memberNames(st.Proposed)
 	}
@@ -140,7 +142,7 @@ func (s *Service) Status() *coorddv1.NodeStatus {
 		m.Peers = append(m.Peers, &coorddv1.PeerStatus{Name: p.Name, Match: p.Match, Connected: s.heardLately(p),
 			WarmupRound: uint64(p.WarmupRound), SnapshotSent: uint64(p.SnapshotSent), SnapshotSize: uint64(p.SnapshotSize)})
 	}
-	m.Removed = st.Removed
+	m.Removed, m.RefusedBy, m.Joining = st.Removed, s.refusedBy(&st), st.Joining
 	m.LogEntries, m.LogBytes = st.Last+1-min(st.First, st.Last+1), uint64(st.LogBytes)
 	s.inspectInto(m, st.Snapshot)
 	if s.cfg.Describe != nil {
@@ -158,6 +160,19 @@ func roleOf(r raft.Role, m *raft.Member) string {
 		return raft.Standby.String()
 	}
 	return r.String()
+}
+
+// refusedBy says who refuses this node, by name, and what keeps it from being taken in.
+func (s *Service) refusedBy(st *node.Status) (out []string) {
+	for _, text := range st.RefusedBy {
+		for _, m := range configOf(st).Members {
+			if rest, ok := strings.CutPrefix(text, m.ID.String()+": "); ok {
+				text = m.Name + ": " + rest
+			}
+		}
+		out = append(out, text)
+	}
+	return out
 }
 
 func memberNames(c *raft.Configuration) (names []string) {

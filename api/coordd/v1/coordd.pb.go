@@ -4750,6 +4750,7 @@ type NodeStatus struct {
 	SnapshotBytes  uint64               `protobuf:"varint,32,opt,name=snapshot_bytes,json=snapshotBytes,proto3" json:"snapshot_bytes,omitempty"`
 	SnapshotAge    *durationpb.Duration `protobuf:"bytes,33,opt,name=snapshot_age,json=snapshotAge,proto3" json:"snapshot_age,omitempty"`           // in cluster time
 	ClusterVersion uint32               `protobuf:"varint,34,opt,name=cluster_version,json=clusterVersion,proto3" json:"cluster_version,omitempty"` // of commands that may be proposed
+	Joining        string               `protobuf:"bytes,35,opt,name=joining,proto3" json:"joining,omitempty"`                                      // how far a node is that wants to be taken in; empty: it does not
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -5020,6 +5021,13 @@ func (x *NodeStatus) GetClusterVersion() uint32 {
 		return x.ClusterVersion
 	}
 	return 0
+}
+
+func (x *NodeStatus) GetJoining() string {
+	if x != nil {
+		return x.Joining
+	}
+	return ""
 }
 
 type PeerStatus struct {
@@ -5653,7 +5661,7 @@ const file_coordd_proto_rawDesc = "" +
 	"ProbeReply\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\ahealthy\x18\x02 \x01(\bR\ahealthy\"\x0f\n" +
-	"\rStatusRequest\"\xe8\b\n" +
+	"\rStatusRequest\"\x82\t\n" +
 	"\n" +
 	"NodeStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
@@ -5695,7 +5703,8 @@ const file_coordd_proto_rawDesc = "" +
 	"\x0esnapshot_index\x18\x1f \x01(\x04R\rsnapshotIndex\x12%\n" +
 	"\x0esnapshot_bytes\x18  \x01(\x04R\rsnapshotBytes\x12<\n" +
 	"\fsnapshot_age\x18! \x01(\v2\x19.google.protobuf.DurationR\vsnapshotAge\x12'\n" +
-	"\x0fcluster_version\x18\" \x01(\rR\x0eclusterVersion\"\xfb\x01\n" +
+	"\x0fcluster_version\x18\" \x01(\rR\x0eclusterVersion\x12\x18\n" +
+	"\ajoining\x18# \x01(\tR\ajoining\"\xfb\x01\n" +
 	"\n" +
 	"PeerStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
