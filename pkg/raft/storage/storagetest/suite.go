@@ -26,12 +26,15 @@ func Run(t *testing.T, fresh func(t testing.TB) Opener) {
 		{"a new log is empty", empty},
 		{"entries come back as they were", comeBack},
 		{"every kind of payload, every kind of reader", payloads},
+		{"empty entries", emptyEntries},
+		{"entries larger than a block", largeEntries},
 		{"term and vote survive reopening", hardState},
+		{"reopen sees only committed", reopenCommitted},
 		{"the commit index may be stored late", lazyCommit},
-		{"overwriting truncates", truncates},
+		{"overwrite truncates", truncates},
 		{"cutting alone truncates", cutsAlone},
 		{"truncated terms and configurations roll back", rollsBack},
-		{"overwriting what is committed is refused", committed},
+		{"committed overwrite refused", committed},
 		{"batches that do not follow are refused", refused},
 		{"a batch larger than a transaction", large},
 		{"reads are bounded", bounded},
@@ -54,79 +57,6 @@ func Run(t *testing.T, fresh func(t testing.TB) Opener) {
 			c.run(t, fresh(t))
 		})
 	}
-}
-
-// Entry makes a command of n bytes that depend on index and term.
-func Entry(index, term uint64, n int) raft.Entry {
-	e := raft.Entry{Index: index, Term: term, Time: int64(index) * 1000, Wall: int64(index) + 5, Kind: raft.EntryCommand}
-	if n > 0 {
-		e.Data = bytes.Repeat([]byte{byte(index*7 + term)}, n)
-	}
-	return e
-}
-
-// Entries makes the commands lo to hi of one term, inclusive.
-func Entries(lo, hi, term uint64, n int) []raft.Entry {
-	var es []raft.Entry
-	for i := lo; i <= hi; i++ {
-		es = append(es, Entry(i, term, n))
-	}
-	return es
-}
-
-// Config makes a configuration entry.
-func Config(index, term uint64, cluster raft.ClusterID) raft.Entry {
-	c := raft.Configuration{ClusterID: cluster, Members: []raft.Member{{ID: 1, Name: "a", Address: "127.0.0.1:1"}}}
-	return raft.Entry{Index: index, Term: term, Kind: raft.EntryConfig, Data: c.Encode()}
-}
-
-// Append appends entries behind the first one's index less one.
-func Append(t testing.TB, l storage.Log, hs raft.HardState, es ...raft.Entry) {
-	t.Helper()
-	if err := l.Append(storage.Batch{HardState: hs, TruncateAfter: es[0].Index - 1, Entries: es}); err != nil {
-		t.Fatalf("append %d to %d: %v", es[0].Index, es[len(es)-1].Index, err)
-	}
-}
-
-// Want checks that the log, of which the front was never removed, holds exactly these entries.
-func Want(t testing.TB, l storage.Log, es []raft.Entry) {
-	t.Helper()
-	WantBehind(t, l, 0, es)
-}
-
-// WantBehind checks that the log holds exactly these entries, which follow the one at base.
-func WantBehind(t testing.TB, l storage.Log, base uint64, es []raft.Entry) {
-	t.Helper()
-	last := base + uint64(len(es))
-	if len(es) > 0 {
-		got, err := l.Entries(base+1, last+1, math.MaxInt32)
-		if err != nil {
-			t.Fatalf("entries: %v", err)
-		}
-		if err := Equal(es, got); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if _, err := l.Entries(last+1, last+2, 1); !errors.Is(err, storage.ErrUnavailable) {
-		t.Fatalf("entry %d behind the last: %v, want ErrUnavailable", last+1, err)
-	}
-	if _, err := l.Entries(base, last+1, 1); !errors.Is(err, storage.ErrCompacted) {
-		t.Fatalf("entry %d before the first: %v, want ErrCompacted", base, err)
-	}
-}
-
-// Equal tells where two runs of entries differ.
-func Equal(want, got []raft.Entry) error {
-	for i := range min(len(want), len(got)) {
-		w, g := &want[i], &got[i]
-		if w.Index != g.Index || w.Term != g.Term || w.Time != g.Time || w.Wall != g.Wall || w.Kind != g.Kind || !bytes.Equal(w.Data, g.Data) {
-			return fmt.Errorf("entry %d (-want +got):\n%.2000s", w.Index, cmp.Diff(*w, *g))
-		}
-	}
-	if len(want) != len(got) {
-		return fmt.Errorf("%d entries, want %d", len(got), len(want))
-	}
-	return nil
 }
 
 func reopen(t testing.TB, open Opener, l storage.Log) storage.Log {
@@ -203,6 +133,84 @@ func payloads(t *testing.T, open Opener) {
 			}
 		}
 		l = reopen(t, open, l)
+	}
+}
+
+// emptyEntries: no data is no entry's end; the kinds tell entries of a leader from those of a client that had nothing
+// to say.
+func emptyEntries(t *testing.T, open Opener) {
+	l := open(t)
+	defer func() { l.Close() }()
+	var es []raft.Entry
+	for i := uint64(1); i <= 20; i++ {
+		es = append(es, raft.Entry{Index: i, Term: 1 + i/7, Kind: raft.EntryKind(i % 2)})
+	}
+	es[9].Data = []byte{} // as good as nil
+	Append(t, l, hs(3, 1, 0), es[:1]...)
+	Append(t, l, hs(3, 1, 0), es[1:]...)
+	m := &Model{HardState: hs(3, 1, 0), Log: es}
+	for range 2 {
+		m.CheckContent(t, l)
+		l = reopen(t, open, l)
+	}
+	if s := l.State(); s.Last != 20 || len(s.Runs) != 3 {
+		t.Fatalf("state %+v", s)
+	}
+	base := m.Position(20)
+	if err := l.Append(storage.Batch{HardState: hs(3, 1, 20), TruncateAfter: 20, Base: &base}); err != nil {
+		t.Fatal(err)
+	}
+	Append(t, l, hs(3, 1, 20), raft.Entry{Index: 21, Term: 3})
+	l = reopen(t, open, l)
+	WantBehind(t, l, 20, []raft.Entry{{Index: 21, Term: 3}})
+}
+
+// largeEntries: whatever a store cuts its files into, an entry may be more than that.
+func largeEntries(t *testing.T, open Opener) {
+	l := open(t)
+	defer func() { l.Close() }()
+	m := &Model{}
+	for i, n := range []int{4095, 4096, 4097, 1, 32 << 10, 64 << 10, 100_000, 120_000, 0, 120_000} {
+		b := storage.Batch{HardState: hs(1, 1, 0), TruncateAfter: uint64(i), Entries: []raft.Entry{Entry(uint64(i)+1, 1, n)}}
+		if err := l.Append(b); err != nil {
+			t.Fatalf("%d bytes: %v", n, err)
+		}
+		m.Append(b)
+		m.CheckContent(t, l)
+	}
+	l = reopen(t, open, l)
+	m.Check(t, l)
+}
+
+// reopenCommitted: a restart knows nothing as committed that was not stored as such, and what it knows it has and
+// keeps, whatever the next leader makes of the rest.
+func reopenCommitted(t *testing.T, open Opener) {
+	l := open(t)
+	defer func() { l.Close() }()
+	es := Entries(1, 10, 1, 20)
+	Append(t, l, hs(1, 1, 0), es[:4]...)
+	Append(t, l, hs(1, 1, 3), es[4:]...)
+	l = reopen(t, open, l)
+	if got := l.State().HardState.Commit; got != 3 {
+		t.Fatalf("%d committed, 3 was stored", got)
+	}
+	Append(t, l, hs(1, 1, 6), Entry(11, 1, 20))
+	for range 2 {
+		l = reopen(t, open, l)
+		s := l.State()
+		if s.HardState.Commit != 6 {
+			t.Fatalf("%d committed, 6 was stored", s.HardState.Commit)
+		}
+		if err := l.Append(storage.Batch{HardState: hs(2, 1, 0), TruncateAfter: 5, Entries: Entries(6, 6, 2, 1)}); !errors.Is(err, storage.ErrBadBatch) {
+			t.Fatalf("overwriting entry 6: %v, want ErrBadBatch", err)
+		}
+	}
+	// What was not committed is another leader's to overwrite, and then it is gone.
+	Append(t, l, hs(2, 1, 6), Entry(7, 2, 20))
+	l = reopen(t, open, l)
+	Want(t, l, append(es[:6:6], Entry(7, 2, 20)))
+	if s := l.State(); s.HardState.Commit != 6 || s.Last != 7 {
+		t.Fatalf("state %+v", s)
 	}
 }
 
