@@ -331,6 +331,7 @@ func TestInstallTellsTheCluster(t *testing.T) {
 	t.Parallel()
 	opt := testOptions(t, t.TempDir())
 	l := mustOpen(t, opt)
+	storagetest.Append(t, l, hs(1, 0, 1), storagetest.Config(1, 1, raft.ClusterID{9})) // what it was before counts no more
 	base := raft.Mark{Last: 20, LastTerm: 3, Hash: storage.Hash{1}}
 	if err := l.Append(storage.Batch{HardState: hs(5, 0, 0), TruncateAfter: 20, Base: &base, ClusterID: raft.ClusterID{4}}); err != nil {
 		t.Fatal(err)

@@ -139,6 +139,37 @@ func TestCrashBetweenParts(t *testing.T) {
 	}
 }
 
+// The same for a snapshot that comes with more entries than fit into one transaction: the base is in the first part.
+func TestCrashBetweenPartsOfAnInstall(t *testing.T) {
+	t.Parallel()
+	opt := testOptions(t, t.TempDir())
+	opt.MemTableBytes = minMemTableBytes
+	l := mustOpen(t, opt)
+	before := storagetest.Entries(1, 20, 2, 2000)
+	storagetest.Append(t, l, hs(4, 1, 5), before...)
+	settled(t, l)
+	base := raft.Mark{Last: 12, LastTerm: 3, Hash: storage.Hash{1}}
+	b := storage.Batch{HardState: hs(9, 3, 0), TruncateAfter: 12, Base: &base, Entries: storagetest.Entries(13, 72, 9, 2000)}
+	var dirs []string
+	l.both = inTurn(false, func() { dirs = append(dirs, copyDir(t, opt.Dir)) })
+	if err := l.Append(b); err != nil {
+		t.Fatal(err)
+	}
+	if len(dirs) < 3 {
+		t.Fatalf("%d parts, want at least 3", len(dirs))
+	}
+	for i, dir := range dirs {
+		o := opt
+		o.Dir = dir
+		c := mustOpen(t, o)
+		s := c.State()
+		if s.Base != base || s.Recovering != nil || s.HardState.Term != 9 || s.HardState.Commit != 12 || s.Last <= 12 {
+			t.Fatalf("crash %d: state %+v", i, s)
+		}
+		storagetest.WantBehind(t, c, 12, b.Entries[:s.Last-12])
+	}
+}
+
 // TestAgainstModel lives through random batches, restarts and crashes. A crash is a copy of the directory, taken
 // before, between or after the writes of a batch; life goes on in the copy. What was acknowledged is there, and
 // a member that lost nothing never believes that it did.

@@ -161,6 +161,23 @@ func TestRearrangedFiles(t *testing.T) {
 	wantBad(t, join(raw[:at[5]], other[otherAt[5]:]), storage.ErrSnapshotDamaged, "the end of another")
 }
 
+// One content has one file: blocks that are shorter than they have to be are another one, however sound.
+func TestShortBlocks(t *testing.T) {
+	t.Parallel()
+	meta := storagetest.Meta(70, 3)
+	raw, err := appendHeader(nil, &meta)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw = appendBlock(raw, 0, storagetest.State(100))
+	raw = appendBlock(raw, 1, storagetest.State(200))
+	raw = appendEnd(raw, &end{blocks: 2, bytes: 300, sum: sha256.Sum256(raw)})
+	wantBad(t, raw, storage.ErrSnapshotDamaged, "short blocks")
+	if _, err := ReceiveFile(filepath.Join(t.TempDir(), "copy"), bytes.NewReader(raw)); !errors.Is(err, storage.ErrSnapshotDamaged) {
+		t.Errorf("received: %v, want ErrSnapshotDamaged", err)
+	}
+}
+
 // A file under a name that is not its own.
 func TestWrongName(t *testing.T) {
 	t.Parallel()
