@@ -25,7 +25,9 @@ func refuse(kind Rejection, format string, args ...any) *Refusal {
 // expects to meet member expected. It returns nil where it does.
 //
 // A node that has no peers and no cluster ID waits for a leader's configuration to tell it both, and so
-// takes any caller; every other node takes the members of its list alone.
+// takes any caller; every other node takes the members of its list, and who knows a newer configuration of the same
+// cluster than it does. [Who was away while the others were replaced would refuse all of them, and they may need its
+// vote.]
 func Admit(ours, theirs Identity, expected raft.MemberID, peers []Peer) *Refusal {
 	if r := sameCluster(ours, theirs); r != nil {
 		return r
@@ -38,6 +40,9 @@ func Admit(ours, theirs Identity, expected raft.MemberID, peers []Peer) *Refusal
 		return refuse(RejectMember, "caller claims to be member %s, which cannot call member %s",
 			theirs.Member, ours.Member)
 	}
+	if IsAhead(ours, theirs) {
+		return nil
+	}
 	for i := range peers {
 		if peers[i].ID == theirs.Member {
 			return sameIncarnation(theirs, peers[i])
@@ -48,6 +53,12 @@ func Admit(ours, theirs Identity, expected raft.MemberID, peers []Peer) *Refusal
 	}
 	return refuse(RejectMember, "member %s is not in the configuration of member %s: it was removed, or never added; to bring it "+
 		"in, start it with an empty data directory and --join", label(theirs), label(ours))
+}
+
+// IsAhead reports whether a node of the same cluster knows a newer configuration than we do, so that our list says
+// nothing of it.
+func IsAhead(ours, theirs Identity) bool {
+	return !ours.Cluster.IsZero() && ours.Cluster == theirs.Cluster && theirs.ConfigIndex > ours.ConfigIndex
 }
 
 // AdmitStranger decides whether a node hears what a caller announces, who need not be a member: it has to be one of
@@ -63,6 +74,9 @@ func Confirm(ours, theirs Identity, peer Peer) *Refusal {
 	if theirs.Member != peer.ID {
 		return refuse(RejectMember, "address %s belongs to member %s, not to member %s",
 			peer.Address, label(theirs), peer.ID)
+	}
+	if IsAhead(ours, theirs) {
+		return nil // it may have been replaced since
 	}
 	return sameIncarnation(theirs, peer)
 }

@@ -26,6 +26,10 @@ type Identity struct {
 	Incarnation raft.Incarnation
 	MarkSlot    uint64 // the sidecar's latest slot; 0: none
 	Mark        raft.Mark
+	// ConfigIndex is the index of the configuration in effect on the node; 0: the static one, or none.
+	ConfigIndex uint64
+	// Address is where the node can be reached. Its transport fills it in; what a node's handler says is not looked at.
+	Address string
 }
 
 // NameHash is what Identity.NameHash says of a cluster's name.

@@ -29,6 +29,7 @@ type loop struct {
 	standby     bool          // this member stands in no election, whatever the configuration says
 	applied     uint64        // as last told to the core
 
+	strangers strangers
 	leading   leading
 	readiness readiness
 	disk      diskWatch

@@ -2,6 +2,7 @@ package node
 
 import (
 	"sync"
+	"time"
 
 	"github.com/coordd/coordd/pkg/raft"
 	"github.com/coordd/coordd/pkg/raft/storage"
@@ -19,7 +20,7 @@ func (h handler) Identity() transport.Identity {
 	n := h.n
 	slot, mark := n.cfg.Log.Mark()
 	id := transport.Identity{Cluster: n.clusterID(), ClusterHash: n.cfg.ClusterHash, NameHash: n.cfg.NameHash, Member: n.cfg.ID,
-		Name: n.cfg.Name, Incarnation: n.found.Incarnation, MarkSlot: slot, Mark: mark}
+		Name: n.cfg.Name, Incarnation: n.found.Incarnation, MarkSlot: slot, Mark: mark, ConfigIndex: n.configIndex()}
 	return id
 }
 
@@ -27,6 +28,9 @@ func (h handler) Witness(id raft.MemberID) transport.Witnessed { return h.n.witn
 
 func (h handler) Seen(peer transport.Identity, ours transport.Witnessed) {
 	h.n.witness.saw(peer)
+	if peer.Address != "" && transport.IsAhead(h.Identity(), peer) {
+		h.n.in.call(func(time.Duration) { h.n.loop.meet(peer) })
+	}
 	// What is taken over here is durable and can't be taken back, so this does not count on the transport alone.
 	ours = ours.Of(h.n.found.Incarnation)
 	slot, mark := h.n.cfg.Log.Mark()

@@ -36,6 +36,7 @@ func (l *loop) publishState(out *raft.Output, now time.Duration) {
 	}
 	if l.soft.ConfigIndex != old.ConfigIndex {
 		l.reconfigure()
+		l.strangers.forget(l.soft.ConfigIndex)
 	}
 	if l.soft.Contacts != old.Contacts || l.soft.ConfigIndex != old.ConfigIndex {
 		l.setPeers()
@@ -132,10 +133,17 @@ func (l *loop) activate() {
 func (n *Node) ClusterVersion() uint32 { return n.version.Load() }
 
 // setPeers tells the transport whom to reach: the members that the core may have to talk to or, while it knows none,
-// those that took this node in.
+// those that took this node in; and who knows more of the membership than this member does.
 func (l *loop) setPeers() {
 	if l.n.cfg.Transport == nil {
 		return
+	}
+	members := l.core.Contacts()
+	if len(members) == 0 {
+		members = l.hosts
+	}
+	l.n.cfg.Transport.SetPeers(l.strangers.among(peersOf(members, l.n.cfg.ID)))
+}
 	}
 	members := l.core.Contacts()
 	if len(members) == 0 {

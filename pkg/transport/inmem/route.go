@@ -239,6 +239,7 @@ func (r *route) handshake(target *Transport, epoch uint64) session {
 	}
 	defer target.receiving.RUnlock()
 	ours, theirs := r.t.handler.Identity(), theirHandler.Identity()
+	ours.Address, theirs.Address = r.t.Addr(), target.Addr()
 	if refusal := transport.Admit(theirs, ours, r.peer.ID, target.list()); refusal != nil {
 		target.reject(ours.Member, refusal)
 		r.t.handler.Refused(r.peer.ID, refusal)

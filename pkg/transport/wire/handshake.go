@@ -9,8 +9,8 @@ import (
 )
 
 // The protocol versions that this code speaks. Version 1 did not say whose incarnation a witnessed mark
-// was of, which the receiver must know; so it is not spoken any more. Version 3 brought the hash of the cluster's name
-// and the class of messages with its frames; between versions 2 and 3 there are none.
+// was of, which the receiver must know; so it is not spoken any more. Version 3 brought the hash of the cluster's name,
+// the index of the configuration, and the class of messages with its frames; between versions 2 and 3 there are none.
 const (
 	MinVersion uint16 = 2
 	MaxVersion uint16 = 3
@@ -78,7 +78,7 @@ func AppendHello(dst []byte, h *Hello) []byte {
 	dst = appendText(dst, h.Address, maxAddressBytes)
 	dst = appendWitnessed(dst, &h.Witnessed)
 	if h.MaxVersion >= messagesVersion {
-		dst = append(dst, h.Self.NameHash[:]...)
+		dst = appendMore(dst, &h.Self)
 	}
 	return EndFrame(dst, start)
 }
@@ -100,8 +100,9 @@ func DecodeHello(b []byte) (Hello, error) {
 	h.Address = c.text(maxAddressBytes)
 	h.Witnessed = witnessed(&c)
 	if h.MaxVersion >= messagesVersion {
-		h.Self.NameHash = c.array16()
+		more(&c, &h.Self)
 	}
+	h.Self.Address = h.Address
 	if c.bad || h.Class >= transport.NumClasses || h.MaxVersion < MinVersionOf(h.Class) {
 		return Hello{}, fmt.Errorf("%w: hello of %d bytes", ErrMalformed, len(b))
 	}
@@ -115,7 +116,7 @@ func AppendAccept(dst []byte, a *Accept) []byte {
 	dst = appendIdentity(dst, &a.Self)
 	dst = appendWitnessed(dst, &a.Witnessed)
 	if a.Version >= messagesVersion {
-		dst = append(dst, a.Self.NameHash[:]...)
+		dst = appendMore(dst, &a.Self)
 	}
 	return EndFrame(dst, start)
 }
@@ -129,7 +130,7 @@ func DecodeAccept(b []byte) (Accept, error) {
 	a.Self = identity(&c)
 	a.Witnessed = witnessed(&c)
 	if a.Version >= messagesVersion {
-		a.Self.NameHash = c.array16()
+		more(&c, &a.Self)
 	}
 	if c.bad || lowest != highest {
 		return Accept{}, fmt.Errorf("%w: accept of %d bytes", ErrMalformed, len(b))
@@ -204,6 +205,13 @@ func identity(c *cursor) (id transport.Identity) {
 	id.MarkSlot, id.Mark = mark(c)
 	return id
 }
+
+// appendMore writes what version 3 added to an identity.
+func appendMore(dst []byte, id *transport.Identity) []byte {
+	return binary.LittleEndian.AppendUint64(append(dst, id.NameHash[:]...), id.ConfigIndex)
+}
+
+func more(c *cursor, id *transport.Identity) { id.NameHash, id.ConfigIndex = c.array16(), c.uint64() }
 
 // appendWitnessed writes slot and mark where version 1 had them, and behind them whose they are.
 func appendWitnessed(dst []byte, w *transport.Witnessed) []byte {
