@@ -144,13 +144,6 @@ func (l *loop) setPeers() {
 	}
 	l.n.cfg.Transport.SetPeers(l.strangers.among(peersOf(members, l.n.cfg.ID)))
 }
-	}
-	members := l.core.Contacts()
-	if len(members) == 0 {
-		members = l.hosts
-	}
-	l.n.cfg.Transport.SetPeers(peersOf(members, l.n.cfg.ID))
-}
 
 // introduce takes over whom a node that joins has to answer, until its own log tells.
 func (l *loop) introduce(members []raft.Member) {

@@ -131,6 +131,7 @@ func (t *Transport) admit(conn net.Conn, entry *pendingEntry) (*inbound, uint16)
 		return nil, 0
 	}
 	ours := t.handler.Identity()
+	hello.Self.Address = hello.Address
 	if r := transport.Admit(ours, hello.Self, hello.Expected, t.list()); r != nil {
 		t.turnAway(conn, remote, hello.Self.Member, r)
 		return nil, 0

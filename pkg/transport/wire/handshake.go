@@ -102,7 +102,6 @@ func DecodeHello(b []byte) (Hello, error) {
 	if h.MaxVersion >= messagesVersion {
 		more(&c, &h.Self)
 	}
-	h.Self.Address = h.Address
 	if c.bad || h.Class >= transport.NumClasses || h.MaxVersion < MinVersionOf(h.Class) {
 		return Hello{}, fmt.Errorf("%w: hello of %d bytes", ErrMalformed, len(b))
 	}

@@ -49,7 +49,7 @@ func witnessed(t *rapid.T) (w transport.Witnessed) {
 
 func identity(t *rapid.T) (id transport.Identity) {
 	id.Cluster, id.ClusterHash, id.Incarnation = array16().Draw(t, "cluster"), array16().Draw(t, "hash"), array16().Draw(t, "incarnation")
-	id.NameHash = array16().Draw(t, "name hash")
+	id.NameHash, id.ConfigIndex = array16().Draw(t, "name hash"), number().Draw(t, "configuration")
 	id.Member = raft.MemberID(number().Draw(t, "member"))
 	id.Name = word(255).Draw(t, "name")
 	id.MarkSlot, id.Mark = mark(t)
@@ -66,7 +66,7 @@ func TestHandshakeRoundTrip(t *testing.T) {
 			Self: identity(t), Address: word(512).Draw(t, "address")}
 		h.Witnessed = witnessed(t)
 		if highest == 2 { // has no hash of the name, and no class of messages
-			h.Self.NameHash, h.Class = [16]byte{}, min(h.Class, transport.Bulk)
+			h.Self.NameHash, h.Self.ConfigIndex, h.Class = [16]byte{}, 0, min(h.Class, transport.Bulk)
 		}
 		a := wire.Accept{Version: wire.MaxVersion, Self: identity(t)}
 		a.Witnessed = witnessed(t)
@@ -101,7 +101,7 @@ func TestHandshakeRoundTrip(t *testing.T) {
 	})
 }
 
-// TestVersionTwo reads what a node of protocol version 2 says, which ends before the hash of the cluster's name.
+// TestVersionTwo reads what a node of protocol version 2 says, which ends before the hash of the cluster's name and the configuration's index.
 func TestVersionTwo(t *testing.T) {
 	t.Parallel()
 	id := transport.Identity{Cluster: raft.ClusterID{1}, Member: 2, Name: "n2"}
@@ -112,8 +112,8 @@ func TestVersionTwo(t *testing.T) {
 	}
 	ours := h
 	ours.MaxVersion, ours.Self.NameHash = 3, [16]byte{7}
-	if longer := body(t, wire.AppendHello(nil, &ours), wire.KindHello); len(longer) != len(b)+16 || !bytes.Equal(longer[12:len(b)], b[12:]) {
-		t.Errorf("the hello of version 3 is not that of version 2 with a hash behind it")
+	if longer := body(t, wire.AppendHello(nil, &ours), wire.KindHello); len(longer) != len(b)+16+8 || !bytes.Equal(longer[12:len(b)], b[12:]) {
+		t.Errorf("the hello of version 3 is not that of version 2 with a hash and an index behind it")
 	}
 	a := wire.Accept{Version: 2, Self: id}
 	if got, err := wire.DecodeAccept(body(t, wire.AppendAccept(nil, &a), wire.KindAccept)); err != nil || got != a {

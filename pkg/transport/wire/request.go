@@ -131,7 +131,7 @@ type Announced struct {
 func AppendAnnounce(dst []byte, a *Announce) []byte {
 	start := len(dst)
 	dst = appendPreamble(BeginFrame(dst, KindAnnounce), a.MinVersion, a.MaxVersion)
-	dst = append(appendIdentity(dst, &a.Self), a.Self.NameHash[:]...)
+	dst = appendMore(appendIdentity(dst, &a.Self), &a.Self)
 	dst = appendText(dst, a.Address, maxAddressBytes)
 	dst = binary.LittleEndian.AppendUint16(dst, uint16(len(a.Body)))
 	return EndFrame(append(dst, a.Body...), start)
@@ -150,7 +150,7 @@ func DecodeAnnounce(b []byte) (Announce, error) {
 			fmt.Errorf("%w: peer announces itself in %d to %d", ErrVersion, a.MinVersion, a.MaxVersion)
 	}
 	a.Self = identity(&c)
-	a.Self.NameHash = c.array16()
+	more(&c, &a.Self)
 	a.Address = c.text(maxAddressBytes)
 	n := c.uint16()
 	if n > transport.MaxAnnounceBytes {
@@ -166,7 +166,7 @@ func DecodeAnnounce(b []byte) (Announce, error) {
 func AppendAnnounced(dst []byte, a *Announced) []byte {
 	start := len(dst)
 	dst = appendPreamble(BeginFrame(dst, KindAnnounced), a.Version, a.Version)
-	dst = append(appendIdentity(dst, &a.Self), a.Self.NameHash[:]...)
+	dst = appendMore(appendIdentity(dst, &a.Self), &a.Self)
 	dst = append(dst, byte(a.Status))
 	return EndFrame(append(dst, a.Body...), start)
 }
@@ -184,7 +184,7 @@ func DecodeAnnounced(b []byte) (Announced, error) {
 		return Announced{}, fmt.Errorf("%w: peer chose %d", ErrVersion, highest)
 	}
 	a.Self = identity(&c)
-	a.Self.NameHash = c.array16()
+	more(&c, &a.Self)
 	if a.Status, a.Body = outcome(&c); c.bad || lowest != highest {
 		return Announced{}, fmt.Errorf("%w: answer to an announcement of %d bytes", ErrMalformed, len(b))
 	}
