@@ -308,16 +308,19 @@ func (l *loop) finishRead(r raft.ReadState) {
 	}
 	delete(l.groups, r.ID)
 	if r.Err == nil {
-		if g.index = r.Index; g.proof {
-			g.index = 0 // nothing has to be applied
+		if g.proof { // nothing has to be applied, nor does the applier have to be free
+			l.answerRead(g, nil)
+			return
 		}
+		g.index = r.Index
 		l.n.apply.queue.push(job{read: g})
 		return
 	}
-	l.failRead(g, r.Err)
+	l.answerRead(g, r.Err)
 }
 
-func (l *loop) failRead(g *readGroup, err error) {
+// answerRead answers reads without the applier.
+func (l *loop) answerRead(g *readGroup, err error) {
 	if errors.Is(err, raft.ErrNotLeader) {
 		err = l.n.notLeader()
 	}
@@ -357,11 +360,11 @@ func (l *loop) finish() {
 		l.answer(p.done, ErrStopped)
 	}
 	if len(l.in.reads) > 0 {
-		l.failRead(&readGroup{done: l.in.reads}, ErrStopped)
+		l.answerRead(&readGroup{done: l.in.reads}, ErrStopped)
 	}
 	for id, g := range l.groups {
 		delete(l.groups, id)
-		l.failRead(g, ErrStopped)
+		l.answerRead(g, ErrStopped)
 	}
 	l.publishEnd()
 	l.giveAnswers()

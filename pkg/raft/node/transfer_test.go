@@ -13,6 +13,7 @@ import (
 	"github.com/coordd/coordd/pkg/raft"
 	"github.com/coordd/coordd/pkg/raft/storage"
 	"github.com/coordd/coordd/pkg/transport"
+	"github.com/coordd/coordd/pkg/transport/inmem"
 )
 
 // vaulted is a cluster of vaults whose snapshots outlive their nodes.
@@ -303,4 +304,10 @@ func (s *courier) Request(ctx context.Context, to raft.MemberID, body []byte) ([
 		body = asked(to, body)
 	}
 	return s.Transport.Request(ctx, to, body)
+}
+
+// reopen makes a transport at another address, for a member of which the tests look at what it asks.
+func (v *vaulted) reopen(address string, id raft.MemberID) transport.Transport {
+	v.couriers[id] = &courier{Transport: v.net.New(inmem.Config{Address: address})}
+	return v.couriers[id]
 }
