@@ -251,6 +251,9 @@ func isRefusal(err error) bool {
 func (a *announcer) silent() bool {
 	v := a.n.view.Load()
 	self, listed := memberOf(v.config.Members, a.n.cfg.ID)
+	if listed && self.Incarnation == a.n.found.Incarnation {
+		a.join = nil // a member that is removed later on does not bring itself back
+	}
 	if !listed || !recordedAs(&self, a.n.found.Incarnation) {
 		return len(a.join) == 0 || v.soft.Removed
 	}
