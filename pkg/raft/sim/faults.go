@@ -53,7 +53,10 @@ func (w *world) disturb() {
 	case 12, 13:
 		w.happened("disk stall")
 		n.disk.stalled = true
-		w.after(w.between(20*time.Millisecond, time.Second), func() { n.disk.stalled = false })
+		if w.chance(2) {
+			n.standAside()
+		}
+		w.after(w.between(20*time.Millisecond, time.Second), n.standAgain)
 	case 14:
 		w.happened("power cut")
 		for _, n := range w.nodes {
@@ -71,6 +74,36 @@ func (w *world) disturb() {
 func (w *world) happened(what string) {
 	w.report.Faults[what]++
 	w.note("fault: %s", what)
+}
+
+// standAside is what the daemon does when it sees that its disk stalls: a leader steps down, and does not stand until
+// the disk is well again (rule 13).
+func (n *node) standAside() {
+	n.later(n.w.between(0, 200*time.Millisecond), func() {
+		if !n.disk.stalled {
+			return
+		}
+		n.w.operated("stand aside")
+		n.aside = true
+		n.core.SetStandby(true, n.clock())
+		n.turn()
+		if n.soft.Role == raft.Leader {
+			n.w.operated("step down")
+			n.core.StepDown(n.clock())
+			n.turn()
+		}
+	})
+}
+
+func (n *node) standAgain() {
+	n.disk.stalled = false
+	n.whenAwake(func() {
+		if n.aside {
+			n.aside = false
+			n.core.SetStandby(false, n.clock())
+			n.turn()
+		}
+	})
 }
 
 // restart crashes a node and starts it again after a while.

@@ -12,7 +12,7 @@ func (w *world) heal() {
 	w.faulty = false
 	w.net.calm()
 	for _, n := range w.nodes {
-		n.disk.stalled = false
+		n.standAgain()
 		n.thaw()
 		n.start()
 	}

@@ -21,6 +21,7 @@ type node struct {
 	rounds      int    // of warm-up, that it gives as a leader
 	keepsState  bool   // its state machine is a durable one
 	gone        bool   // this directory never comes back
+	aside       bool   // it does not stand because its disk stalls
 
 	core     *raft.Core // nil: down
 	life     int        // raised by each start and crash
@@ -114,6 +115,10 @@ func (n *node) start() {
 	n.life++
 	w, d := n.w, &n.disk
 	r := n.restored()
+	witnessed := d.mark != nil && w.chance(2)
+	if witnessed {
+		r.Recovering = nil // it does not know what it lost until its first peer tells
+	}
 	var cluster raft.ClusterID
 	binary.BigEndian.PutUint64(cluster[:], w.rnd.Uint64())
 	core, err := raft.New(raft.Config{
@@ -126,10 +131,14 @@ func (n *node) start() {
 	if err != nil {
 		w.fail("node %d does not start: %v", n.id, err)
 	}
+	if witnessed {
+		w.operated("told what it lost")
+		core.Witnessed(*d.mark, n.clock())
+	}
 	w.note("node %d starts: term %d base %d last %d/%d, applied %d, mark %v", n.id, d.hard.Term, d.base, r.Last, r.LastTerm, r.Applied, d.mark)
 	n.core, n.frozen, n.deferred = core, false, nil
 	n.soft = raft.SoftState{Term: d.hard.Term, Commit: 0, Last: r.Last}
-	n.applyAt, n.saving = w.now, false
+	n.applyAt, n.saving, n.aside = w.now, false, false
 	n.pending, n.reads = nil, nil
 	n.log = segment{d.base, d.baseRef, slices.Clone(d.refs)}
 	n.restoreConfigs()

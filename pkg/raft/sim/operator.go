@@ -20,7 +20,7 @@ var opKinds = []string{
 	"transfer to anybody", "transfer to a voter", "transfer to a dead member", "transfer to a learner", "transfer to a standby",
 	"transfer to no member", "transfer to a lagging member", "transfer refused",
 	"snapshot taken", "snapshot sent", "snapshot installed", "log cut", "restart from the machine's own state",
-	"lease read", "read through a follower", "removed node stops", "removed ID comes back",
+	"stand aside", "step down", "told what it lost", "lease read", "read through a follower", "removed node stops", "removed ID comes back",
 }
 
 // operate has an operator do one thing, mostly with the node that leads.

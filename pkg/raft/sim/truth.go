@@ -142,6 +142,8 @@ func (t *truth) elected(w *world, n *node, before *configEntry, committed uint64
 		w.fail("node %d leads term %d as %+v of %s", n.id, term, m, describe(&before.conf))
 	case !m.Incarnation.IsZero() && m.Incarnation != n.incarnation:
 		w.fail("node %d leads term %d with another directory than the one that is recorded", n.id, term)
+	case n.aside:
+		w.fail("node %d leads term %d though it stood aside", n.id, term)
 	case n.disk.mark != nil:
 		w.fail("node %d leads term %d without what it lost up to %v", n.id, term, *n.disk.mark)
 	}
