@@ -123,38 +123,6 @@ func (n *node) checkDurable() {
 	}
 }
 
-// checkPromise checks that what a message promises is durable at the moment at which it leaves.
-func (n *node) checkPromise(m *raft.Message) {
-	d, w := &n.disk, n.w
-	switch m.Type {
-	case raft.MsgVote:
-		if d.hard.Term < m.Term || (d.hard.Term == m.Term && d.hard.Vote != n.id) {
-			w.fail("node %d asks for votes in term %d before its own vote is durable", n.id, m.Term)
-		}
-	case raft.MsgVoteResp:
-		if !m.Reject && (d.hard.Term < m.Term || (d.hard.Term == m.Term && d.hard.Vote != m.To)) {
-			w.fail("node %d grants its vote of term %d to %d before that is durable", n.id, m.Term, m.To)
-		}
-	case raft.MsgAppendResp:
-		if m.Reject || d.hard.Term > m.Term {
-			break
-		}
-		at, known := d.segment.at(m.Index)
-		wrong := false
-		if known && m.Index <= uint64(len(w.truth.committed)) {
-			// What was committed by then is in that leader's log, and so must be here.
-			c := &w.truth.committed[m.Index-1]
-			wrong = c.in <= m.Term && c.ref != at
-		}
-		if d.segment.last() < m.Index || wrong {
-			w.fail("node %d acknowledges %d in term %d; durable is %v", n.id, m.Index, m.Term, d.end())
-		}
-	}
-	if m.Promise > d.hard.Promise {
-		w.fail("node %d promises to wait %v in %s; durable is %v", n.id, m.Promise, m.Type, d.hard.Promise)
-	}
-}
-
 // checkLeases checks that nobody leads a later term while a lease is valid, on the clocks of the nodes.
 func (w *world) checkLeases(n *node) {
 	if n.soft.Role != raft.Leader {

@@ -11,6 +11,8 @@ type configEntry struct {
 	before      *configEntry // in the same log
 	// since is, by ID, the index of the entry that said that a learner is to be promoted; 0: it is not.
 	since [maxID + 1]uint64
+	// listed is, by ID, the index of the entry that added a member; 0: it is not listed, or always was.
+	listed [maxID + 1]uint64
 }
 
 // restoreConfigs lists the configurations that a directory holds, that of its snapshot or its flags first.
@@ -83,6 +85,11 @@ func (t *truth) checkChange(w *world, n *node, c *configEntry) {
 		is, _ := conf.Member(id)
 		if votes(was) != votes(is) {
 			changed++
+		}
+		if c.listed[id] = before.listed[id]; is.ID == 0 {
+			c.listed[id] = 0
+		} else if was.ID == 0 {
+			c.listed[id] = index
 		}
 		if is.Promote {
 			if c.since[id] = index; was.Promote && (was.Incarnation.IsZero() || was.Incarnation == is.Incarnation) {

@@ -76,6 +76,9 @@ func (w *world) deliver(from *node, m raft.Message) {
 
 // step hands a message to the core, and looks whether somebody who is no member disturbs one that is.
 func (n *node) step(m raft.Message) {
+	if m.Type == raft.MsgVote {
+		n.asked[m.From] = ask{m.Term, raft.Mark{LastTerm: m.LogTerm, Last: m.Index}}
+	}
 	term, conf := n.soft.Term, n.conf()
 	n.core.Step(m, n.clock())
 	n.turn()

@@ -40,6 +40,8 @@ type node struct {
 	deferred  []func()
 	tick      uint64 // number of the timer that counts
 
+	asked     [maxID + 1]ask
+	sessions  [maxID + 1]session
 	pending   []pending
 	reads     []pendingRead
 	readID    uint64
