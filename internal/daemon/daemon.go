@@ -290,6 +290,12 @@ func (d *Daemon) startNATS(ctx context.Context) error {
 		d.conn, err = natsserver.Dial(ctx, d.cfg.NATSExternal, opts)
 		return err
 	}
+	if stored, ok := d.storedConfig(); ok && d.cfg.routesFollow {
+		// The members that this directory knows, not those of another cluster that the settings may name.
+		if d.cfg.NATSRoutes, err = routesOf(stored.Members, memberID(d.cfg.Cluster, d.cfg.Name)); err != nil {
+			return err
+		}
+	}
 	if d.cfg.routesOptional {
 		if err := checkListen("nats-cluster-listen", d.cfg.NATSClusterListen); err != nil {
 			d.log.Warn("the NATS servers of members that join later won't find this one's; give --nats-cluster-listen", "error", err)

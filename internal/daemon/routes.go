@@ -25,7 +25,7 @@ func (d *Daemon) followMembers(ctx context.Context) {
 		case <-tick.C:
 		}
 		st := d.node.Status()
-		want, err := wantedRoutes(&st)
+		want, err := routesOf(configOf(&st).Members, st.ID)
 		if err != nil || len(want) == 0 || slices.Equal(want, have) {
 			continue // nobody else yet: what the settings say counts
 		}
@@ -38,11 +38,11 @@ func (d *Daemon) followMembers(ctx context.Context) {
 	}
 }
 
-// wantedRoutes lists the routes to the other members, in order.
-func wantedRoutes(st *node.Status) ([]string, error) {
+// routesOf lists the routes to the other members, in order.
+func routesOf(members []raft.Member, self raft.MemberID) ([]string, error) {
 	var others []string
-	for _, m := range configOf(st).Members {
-		if m.ID != st.ID && m.Address != "" {
+	for _, m := range members {
+		if m.ID != self && m.Address != "" {
 			others = append(others, m.Address)
 		}
 	}

@@ -25,6 +25,9 @@ func (d *Daemon) Tune(t Tunables) error {
 	if err := checkMetadata(t.Metadata); err != nil {
 		return err
 	}
+	if t.Metadata != nil && d.service.Load() != nil { // the node runs
+		d.node.SetMetadata(t.Metadata)
+	}
 	d.log.SetLevel(l)
 	d.phi.Store(math.Float64bits(t.PhiThreshold))
 	d.log.Info("log level", "level", t.LogLevel)

@@ -38,7 +38,21 @@ func (n *Node) announcement() announcement {
 	if n.cfg.Metadata != nil {
 		a.Metadata = &n.cfg.Metadata
 	}
+	if changed := n.metadata.Load(); changed != nil {
+		a.Metadata = changed
+	}
 	return a
+}
+
+// SetMetadata changes what this node says of itself, in the place of Config.Metadata. It returns at once: the change is
+// brought to the leader as one at a start is, until the configuration has it.
+func (n *Node) SetMetadata(metadata map[string]string) {
+	own := maps.Clone(metadata)
+	if own == nil {
+		own = map[string]string{}
+	}
+	n.metadata.Store(&own)
+	wake(n.says.ready)
 }
 
 // apply changes a member's record to what the announcement says; false: it is so already.

@@ -255,6 +255,35 @@ func TestANodeStartedOnStandbyCanBeReverted(t *testing.T) {
 	})
 }
 
+// What a node says of itself may change while it runs, on whichever member.
+func TestMetadataChangesWhileANodeRuns(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		v := newVaulted(t, 3)
+		v.start()
+		defer v.stop()
+		for _, zone := range []string{"a", "b"} {
+			for _, m := range v.running() {
+				m.SetMetadata(map[string]string{"zone": zone})
+			}
+			for _, m := range v.running() {
+				err := m.await(v.ctx(), func() bool {
+					with := 0
+					for _, o := range m.loop.active.Members {
+						if o.Metadata["zone"] == zone {
+							with++
+						}
+					}
+					return with == 3
+				})
+				if err != nil {
+					t.Fatalf("zone %s: %v: %+v", zone, err, m.Status().Active)
+				}
+			}
+		}
+	})
+}
+
 func TestRecordsFollowTheSettings(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

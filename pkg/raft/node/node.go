@@ -22,22 +22,24 @@ type Result struct {
 
 // Node is one running member. All its methods may be called from any goroutine.
 type Node struct {
-	cfg     Config
-	found   storage.State // at open
-	clock   clock
-	in      *inbox
-	loop    *loop // its fields are for calls that it runs
-	append  *appender
-	apply   *applier
-	fetch   *fetcher
-	snaps   *snapshotter // nil: the state machine has no snapshots, or there is nowhere to keep them
-	events  eventHub
-	out     *outgoing
-	into    *incoming
-	says    *announcer
-	witness witness
-	refused refusals
-	waiters sync.Pool // of *waiter
+	cfg    Config
+	found  storage.State // at open
+	clock  clock
+	in     *inbox
+	loop   *loop // its fields are for calls that it runs
+	append *appender
+	apply  *applier
+	fetch  *fetcher
+	snaps  *snapshotter // nil: the state machine has no snapshots, or there is nowhere to keep them
+	events eventHub
+	out    *outgoing
+	into   *incoming
+	says   *announcer
+
+	metadata atomic.Pointer[map[string]string] // as SetMetadata left it; nil: that of cfg
+	witness  witness
+	refused  refusals
+	waiters  sync.Pool // of *waiter
 
 	view          atomic.Pointer[view]
 	status        atomic.Pointer[Status]
