@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-func TestSIGHUPReadsTheLogLevelAgain(t *testing.T) {
+func TestSIGHUPReadsTheFileAgain(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "coordd.yaml")
@@ -44,6 +44,13 @@ func TestSIGHUPReadsTheLogLevelAgain(t *testing.T) {
 	}
 	hup()
 	eventually(t, "the new level", 10*time.Second, func() bool { return strings.Contains(log(), "log level: node=n1 level=debug") })
+	// Metadata is announced to the leader.
+	write("log-level: debug\nmetadata:\n  zone: b\n  rack: 7\nphi-threshold: 8\n")
+	hup()
+	eventually(t, "the new metadata", 10*time.Second, func() bool {
+		out, _, _ := coordd(t, append(os.Environ(), "COORDD_NATS_URL="+n.nats), "member", "ls", "-o", "json")
+		return strings.Contains(out, `"metadata":{"rack":"7","zone":"b"}`)
+	})
 	// A file that is wrong changes nothing and is reported.
 	write("log-levle: error\n")
 	hup()
