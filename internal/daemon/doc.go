@@ -8,6 +8,12 @@
 // clients' subjects, HTTP), so that nobody is answered by a node that is not whole; the stop goes the other
 // way, leadership being handed over first.
 //
+// RestoreSnapshot and RecoverMember make the data directory of a new cluster's first member, from a file or from what a
+// stopped member has; they change nothing that they were not asked to, keep what they replace, and a directory that they
+// left half made is one that no node starts on. InspectSnapshot reads all of a snapshot and proves that it can be restored.
+//
+// The routes of the embedded NATS server follow the members of the configuration, unless they were set.
+//
 // What it asks of its caller: one Run at a time for a data directory, signals translated into the end of
 // the context.
 //

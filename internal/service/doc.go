@@ -11,7 +11,10 @@
 //   - Handlers never wait: a request is decoded, checked and queued; a proposer takes whatever is queued into
 //     one log entry; answers are encoded and published by a goroutine of their own, off the applier.
 //   - Everything is bounded: bodies, names, metadata, batches, what is under way.
-//   - Expiry stands still (NotServing) while the leader can't be reached through NATS.
+//   - Expiry stands still (NotServing) while the leader can't be reached through NATS, and the leader hands over to a
+//     member that says, over Raft's own transport, that NATS reaches it.
+//   - Operators' verbs (members, leadership, snapshots) run beside all that, a bounded number at a time. A change that
+//     ends when a learner votes is answered when it is committed, and goes on without the one who asked.
 //
 // It asks of its caller: one *machine.Machine that is fed through the StateMachine of this package and by
 // nothing else, a node that runs on that StateMachine, a connection with reconnect buffer off (see natsserver),
