@@ -37,6 +37,7 @@ var arrows = map[string][]string{
 	"pkg/idgen/alloc":       {"pkg/idgen"},
 	"pkg/client":            {"api/coordd/v1", "pkg/idgen", "pkg/idgen/alloc"},
 	"pkg/client/coorddtest": {"pkg/client", "internal/service", "internal/machine", "pkg/raft/node", "pkg/raft", "pkg/raft/storage", "pkg/transport"},
+	"examples":              {"pkg/raft", "pkg/raft/node", "pkg/raft/redirect", "pkg/raft/storage", "pkg/transport"},
 	"pkg/metrics":           {"internal/service", "pkg/raft/node", "pkg/raft", "pkg/raft/storage", "pkg/transport", "api/coordd/v1"},
 }
 
