@@ -231,7 +231,7 @@ func (a *announcer) rest(pause time.Duration, err error) bool {
 			return true
 		case <-a.ready:
 			switch {
-			case errors.Is(err, errNothingToSay), a.silent():
+			case errors.Is(err, errNothingToSay), a.silent(a.n.view.Load()):
 				return true
 			case errors.Is(err, raft.ErrNotLeader) && a.n.view.Load().soft.Leader != 0:
 				return true
@@ -261,28 +261,31 @@ func isRefusal(err error) bool {
 	return true
 }
 
-// silent reports whether there is nothing to say.
-func (a *announcer) silent() bool {
-	v := a.n.view.Load()
-	self, listed := memberOf(v.config.Members, a.n.cfg.ID)
-	if listed && self.Incarnation == a.n.found.Incarnation {
-		a.join = nil // a member that is removed later on does not bring itself back
+// silent reports whether there is nothing to say, as far as a view tells.
+func (a *announcer) silent(v *view) bool {
+	if !a.recorded(v.config.Members) {
+		// It does not join again what has taken it in: a removal may be under way, which ends in Removed.
+		return len(a.join) == 0 || v.soft.Removed || a.recorded(v.active.Members)
 	}
-	if !listed || !recordedAs(&self, a.n.found.Incarnation) {
-		return len(a.join) == 0 || v.soft.Removed
-	}
+	self, _ := memberOf(v.config.Members, a.n.cfg.ID)
 	says := a.n.announcement()
 	return !says.apply(&self)
 }
 
+// recorded reports whether this node is among members.
+func (a *announcer) recorded(members []raft.Member) bool {
+	self, listed := memberOf(members, a.n.cfg.ID)
+	return listed && recordedAs(&self, a.n.found.Incarnation)
+}
+
 // step says once what there is to say.
 func (a *announcer) step() error {
-	if a.silent() {
+	v := a.n.view.Load()
+	switch {
+	case a.silent(v):
 		a.note("", nil)
 		return errNothingToSay
-	}
-	v := a.n.view.Load()
-	if self, ok := memberOf(v.config.Members, a.n.cfg.ID); !ok || !recordedAs(&self, a.n.found.Incarnation) {
+	case !a.recorded(v.config.Members):
 		return a.ask()
 	}
 	return a.correct(v)

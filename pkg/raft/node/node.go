@@ -67,7 +67,8 @@ type Node struct {
 // view is what the loop last knew, for any goroutine.
 type view struct {
 	soft   raft.SoftState
-	config raft.Configuration
+	config raft.Configuration // in effect
+	active raft.Configuration // the last committed one
 }
 
 func (v *view) leaderName() string {

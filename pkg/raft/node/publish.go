@@ -72,7 +72,7 @@ func (l *loop) stepDownCause() error {
 
 // publish stores the view and the status.
 func (l *loop) publish(now time.Duration) {
-	l.n.view.Store(&view{soft: l.soft, config: l.config})
+	l.n.view.Store(&view{soft: l.soft, config: l.config, active: l.active})
 	l.refreshStatus(now)
 	wake(l.n.says.ready)
 }

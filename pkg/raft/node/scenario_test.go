@@ -197,6 +197,48 @@ func TestLeaveAndRejoin(t *testing.T) {
 	})
 }
 
+// Who joined and is removed stays out, whatever it was told to join, also when it leads and removes itself: between the
+// removal and its commit no configuration in effect lists it, and it does not know yet that it is out.
+func TestARemovedJoinerDoesNotJoinAgain(t *testing.T) {
+	t.Parallel()
+	for name, itself := range map[string]bool{"by the leader": false, "by itself as the leader": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				v := newVaulted(t, 4)
+				v.joining(1)
+				defer v.stop()
+				v.startOne(1, storage.NewMemory())
+				for _, id := range []raft.MemberID{2, 3, 4} {
+					<-v.startOne(id, storage.NewMemory()).Ready()
+				}
+				gone, by := v.nodes[4], v.leader()
+				if itself {
+					if err := by.TransferLeadership(v.ctx(), 4); err != nil {
+						t.Fatal(err)
+					}
+					by = v.leader(gone)
+				}
+				for _, m := range v.running() { // the commit takes its time
+					for _, o := range v.running() {
+						v.net.SetDelay(m.id, o.id, 20*time.Millisecond)
+					}
+				}
+				if err := by.RemoveMember(v.ctx(), 4); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(30 * time.Second) // virtual: longer than any pause of an announcer
+				if s := gone.Status(); !s.Removed {
+					t.Errorf("the removed member: %+v", s)
+				}
+				if s := v.leader(v.others(gone)...).Status(); len(s.Active.Members) != 3 || s.Proposed != nil {
+					t.Errorf("the others: %+v", s)
+				}
+			})
+		})
+	}
+}
+
 func TestResignWithTheOthersOnStandby(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
