@@ -55,6 +55,12 @@ func (p *printer) print(e *node.Event) {
 		}
 	case node.EventReady:
 		p.printf("ready")
+	case node.EventStatus:
+		if e.Reachable {
+			p.printf("%s answers again", nameOf(e.Member.ID))
+		} else {
+			p.printf("%s does not answer", nameOf(e.Member.ID))
+		}
 	case node.EventMemberAdded:
 		p.printf("%s is a member", nameOf(e.Member.ID))
 	case node.EventMemberRemoved:

@@ -56,29 +56,28 @@ func inEffect(s *node.Status) raft.Configuration {
 	return s.Active
 }
 
-// get answers from the state of this member, leader or not. By default the answer is linearizable: a read barrier waits
-// until all that was committed before the request is applied here. ?read=lease saves the barrier on a leader that
-// holds a lease; ?read=stale takes what there is and says how old it may be.
+// readModes are what ?read= may say.
+var readModes = map[string]node.ReadMode{"": node.Linearizable, "lease": node.Lease, "stale": node.Stale}
+
+// get answers from the state of this member, leader or not. By default the answer is linearizable: it shows all that was
+// committed before the request. ?read=lease saves a leader with a lease the round of messages for that; ?read=stale
+// takes what there is and says how old it may be.
 func (m *member) get(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), patience)
 	defer cancel()
-	key := r.PathValue("key")
-	value, ok := m.state.Get(key) // first the state, then the lease
-	switch how := r.URL.Query().Get("read"); {
-	case how == "lease" && m.node.Lease():
-	case how == "stale":
-		s := m.node.Status()
-		w.Header().Set("Applied", strconv.FormatUint(s.Applied, 10))
-		w.Header().Set("Leader-Contact", s.LeaderContact.String())
-	default:
-		index, err := m.node.ReadBarrier(ctx)
-		if err != nil {
-			notDone(w, err) // a read may always be repeated
-			return
-		}
-		w.Header().Set("Applied", strconv.FormatUint(index, 10))
-		value, ok = m.state.Get(key)
+	mode, ok := readModes[r.URL.Query().Get("read")]
+	if !ok {
+		http.Error(w, "read is lease, stale, or nothing", http.StatusBadRequest)
+		return
 	}
+	seen, err := m.node.Read(ctx, mode) // first the permission, then the look
+	if err != nil {
+		notDone(w, err) // a read may always be repeated
+		return
+	}
+	value, ok := m.state.Get(r.PathValue("key"))
+	w.Header().Set("Index", strconv.FormatUint(seen.Index, 10))
+	w.Header().Set("Older-By", seen.Age.String())
 	if !ok {
 		http.Error(w, "no such key", http.StatusNotFound)
 		return

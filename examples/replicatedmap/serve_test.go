@@ -58,7 +58,8 @@ func TestEachMemberServesTheMap(t *testing.T) {
 				t.Errorf("read=%s on the leader: %d %q", read, r.code, r.body)
 			}
 		}
-		if r := c.send(c.follower(), "GET", "/map/dir/2?read=stale", ""); r.header.Get("Applied") == "" || r.header.Get("Leader-Contact") == "" {
+		r := c.send(c.follower(), "GET", "/map/dir/2?read=stale", "")
+		if age, err := time.ParseDuration(r.header.Get("Older-By")); err != nil || age < 0 || age > limit || r.header.Get("Index") == "" {
 			t.Errorf("a stale read does not say how old it may be: %v", r.header)
 		}
 		for name, r := range map[string]reply{
@@ -67,6 +68,7 @@ func TestEachMemberServesTheMap(t *testing.T) {
 			"too large":          c.patiently(1, "PUT", "/map/a", strings.Repeat("x", maxValueBytes+1)),
 			"no such member":     c.patiently(1, "DELETE", "/members/99", ""),
 			"no member's ID":     c.patiently(1, "DELETE", "/members/x", ""),
+			"no such read":       c.patiently(1, "GET", "/map/dir/2?read=maybe", ""),
 			"no such path":       c.patiently(1, "GET", "/other", ""),
 		} {
 			if r.code < 400 || r.code >= 500 {
