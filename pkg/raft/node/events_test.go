@@ -1,6 +1,15 @@
 package node
 
-import "testing"
+import (
+	"testing"
+	"time"
+
+	"github.com/coordd/coordd/pkg/raft"
+	"github.com/coordd/coordd/pkg/raft/storage"
+	"github.com/coordd/coordd/pkg/transport"
+	"github.com/coordd/coordd/pkg/transport/inmem"
+	"github.com/coordd/coordd/pkg/transport/transporttest"
+)
 
 func TestSlowSubscriberGetsTheNewestState(t *testing.T) {
 	t.Parallel()
@@ -43,5 +52,35 @@ func TestFirstEventIsTheState(t *testing.T) {
 	}
 	if _, open := <-after; open {
 		t.Error("a subscription after the end stays open")
+	}
+}
+
+// A node that does not start leaves nobody waiting who subscribed in OnStart.
+func TestAFailedStartClosesSubscriptions(t *testing.T) {
+	t.Parallel()
+	net := inmem.NewNetwork()
+	taken := net.New(inmem.Config{Address: "host"})
+	if err := taken.Start(transporttest.NewRecorder(transport.Identity{Member: 2})); err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close(t.Context())
+	var events <-chan Event
+	log := storage.NewMemory()
+	defer log.Close()
+	_, err := Start(Config{ID: 1, Members: []raft.Member{{ID: 1}}, Log: log, StateMachine: ConsensusOnly{},
+		Transport: net.New(inmem.Config{Address: "host"}), OnStart: func(n *Node, _ map[string]string) { events, _ = n.Events() }})
+	if err == nil {
+		t.Fatal("two nodes at one address")
+	}
+	timeout := time.After(patience)
+	for {
+		select {
+		case _, open := <-events:
+			if !open {
+				return
+			}
+		case <-timeout:
+			t.Fatal("the subscription is still open")
+		}
 	}
 }

@@ -80,8 +80,8 @@ func (v *view) leaderName() string {
 	return ""
 }
 
-// Start opens a member on its log and transport and returns when it runs. On an error nothing runs, the
-// transport is closed if it was started, and the log is still the caller's.
+// Start opens a member on its log and transport and returns when it runs. On an error nothing runs, subscriptions that
+// OnStart made are closed, the transport is closed if it was started, and the log is still the caller's.
 func Start(cfg Config) (*Node, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -94,6 +94,7 @@ func Start(cfg Config) (*Node, error) {
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	if err := n.open(); err != nil {
 		n.cancel()
+		n.events.close() // OnStart may have subscribed
 		return nil, err
 	}
 	go n.run(n.loop)
