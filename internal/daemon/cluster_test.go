@@ -1,10 +1,13 @@
 package daemon
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -268,5 +271,81 @@ func TestAJoinOfTheWrongCluster(t *testing.T) {
 	}
 	if !strings.Contains(third.log.String(), "--join is not used") {
 		t.Error("nothing says that --join is not used")
+	}
+}
+
+// A backup that takes many answers is whole, while the state changes under it and the leadership moves between two of
+// its parts: then it begins anew.
+func TestABackupOfManyPartsIsWhole(t *testing.T) {
+	t.Parallel()
+	nodes := runAll(t, staticConfigs(t, 3))
+	leader := leaderOf(nodes)
+	nc, err := nats.Connect("nats://" + leader.d.cfg.NATSListen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	const sessions = 300
+	padding := strings.Repeat("x", 4000)
+	open := func() {
+		t.Helper()
+		for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+			msg, err := nc.Request("coord.v1.default.session.open", []byte(`{"ttl":"3600s","metadata":{"padding":"`+padding+`"}}`), 5*time.Second)
+			if err == nil && msg.Header.Get("Nats-Service-Error") == "" {
+				return
+			}
+			if time.Now().After(end) {
+				t.Fatalf("a session is not opened: %v %v", err, msg)
+			}
+		}
+	}
+	for range sessions {
+		open()
+	}
+	path := filepath.Join(t.TempDir(), "backup.snap")
+	var file []byte
+	anew := 0
+	for size, parts, moved := -1, 0, false; size < 0 || len(file) < size; {
+		o := admin(leader, "snapshot.save", fmt.Sprintf(`{"snapshot":"mine","offset":%d}`, len(file)))
+		if e, _ := o["error"].(map[string]any); e != nil {
+			if e["code"] != "NOT_FOUND" || !moved || len(file) == 0 {
+				t.Fatalf("at %d: %v", len(file), e)
+			}
+			file, size, anew = nil, -1, anew+1
+			continue
+		}
+		data, err := base64.StdEncoding.DecodeString(o["data"].(string))
+		if err != nil {
+			t.Fatal(err)
+		}
+		size, _ = strconv.Atoi(o["size"].(string))
+		file = append(file, data...)
+		open()
+		if parts++; parts == 2 {
+			admin(leader, "leader.transfer", "{}")
+			leaderOf(without(nodes, leader))
+			moved = true
+		}
+	}
+	if err := os.WriteFile(path, file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := InspectSnapshot(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Sessions < sessions+2 || len(file) < sessions*4000 || anew != 1 {
+		t.Errorf("%d bytes with %d sessions, begun anew %d times", len(file), s.Sessions, anew)
+	}
+	// Both that led have a snapshot of their own now, and show it.
+	_, metrics := leader.get("/metrics")
+	for _, want := range []string{`coordd_snapshot_save_duration_seconds_count [1-9]`, `coordd_snapshot_size_bytes [1-9]`, `coordd_log_entries [1-9]`} {
+		if !regexp.MustCompile(`(?m)^` + want).MatchString(metrics) {
+			t.Errorf("no %s in the metrics", want)
+		}
+	}
+	st := status(t, "nats://"+leader.d.cfg.NATSListen, leader.d.cfg.Name)
+	if st.GetSnapshotIndex() == 0 || st.GetSnapshotBytes() < sessions*4000 || st.GetLogEntries() == 0 || st.GetSnapshotAge() == nil {
+		t.Errorf("status: snapshot %d, %d bytes, age %v, %d entries", st.GetSnapshotIndex(), st.GetSnapshotBytes(), st.GetSnapshotAge(), st.GetLogEntries())
 	}
 }

@@ -146,7 +146,7 @@ func (d *Daemon) describe(st *coorddv1.NodeStatus) {
 			p.RoundTrip = durationpb.New(trip)
 		}
 	}
-	st.DbBytes = d.metrics.DBBytes()
+	st.DbBytes, st.SnapshotBytes = d.metrics.DBBytes(), d.metrics.SnapshotBytes()
 	if free, err := freeBytes(d.cfg.DataDir); err == nil {
 		st.DiskFreeBytes = free
 	}
