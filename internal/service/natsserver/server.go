@@ -231,6 +231,9 @@ func routeURLs(cfg Config) ([]*url.URL, error) {
 		}
 		urls = append(urls, &url.URL{Scheme: "nats-route", Host: addr})
 	}
+	// A reload sorts the list that is in use, in place, while the server's own goroutines read it. One that is in its
+	// order already is not written to.
+	slices.SortFunc(urls, func(a, b *url.URL) int { return strings.Compare(a.String(), b.String()) })
 	return urls, nil
 }
 
