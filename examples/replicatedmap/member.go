@@ -110,6 +110,9 @@ func openStorage(s *settings) (storage.Log, storage.Snapshots, error) {
 func nameOf(id raft.MemberID) string { return fmt.Sprintf("node-%d", uint64(id)) }
 
 func namesOf(members []raft.Member) string {
+	if len(members) == 0 {
+		return "none yet"
+	}
 	var names []string
 	for _, m := range members {
 		names = append(names, m.Name)
