@@ -59,8 +59,8 @@ func TestScenarioPreVoteWithCheckQuorum(t *testing.T) {
 	if nw.leader() != l || l.c.hard.Term != term || nw.core(2).role != PreCandidate || nw.core(3).leader != 1 {
 		t.Fatalf("one member's fault unseats the leader: %+v", nw.core(2).Status())
 	}
-	// Now 3 misses it too: they elect one of themselves, and the old leader, whom nobody answers, gives up.
-	nw.drop = func(m Message) bool { return m.From == 1 }
+	// Now 3 misses it too: they elect one of themselves, and the old leader, which hears nobody, gives up.
+	nw.isolate(1)
 	began := nw.now
 	if !nw.passUntil(time.Second, func() bool { return nw.core(2).ready() || nw.core(3).ready() }) {
 		t.Fatal("a majority that misses the leader elects nobody")
