@@ -428,3 +428,38 @@ func TestConsensusOnlyKeepsTheLogShort(t *testing.T) {
 		}
 	})
 }
+
+// A machine that keeps its own state must not have what the log could lose: after a crash they would not fit.
+func TestADurableMachineIsNotAheadOfTheLog(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		v := newVaulted(t, 3)
+		v.also = func(cfg *Config) {
+			cfg.StateMachine = durableVault{v.vaults[cfg.ID]}
+			cfg.Snapshots = v.shelves[cfg.ID]
+		}
+		v.wrap = func(_ raft.MemberID, l storage.Log) storage.Log { return &faultyLog{Log: l} }
+		v.start()
+		defer v.stop()
+		l := v.leader()
+		v.load(l, 10)
+		v.agree(10)
+		resume := l.log.(*faultyLog).stall()
+		done := make(chan error, 1)
+		l.Submit([]byte("x"), func(_ Result, err error) { done <- err })
+		for _, f := range v.others(l) {
+			if err := f.WaitApplied(v.ctx(), l.Status().Last); err != nil { // the others are a quorum
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		at, _ := v.vaults[l.id].state()
+		if _, err := l.log.Position(at); err != nil {
+			t.Errorf("the machine holds entry %d, which the log does not: %v", at, err)
+		}
+		resume()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}

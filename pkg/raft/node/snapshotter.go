@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -156,6 +157,7 @@ func (w untilHalted) Write(p []byte) (int, error) {
 	case <-w.halted:
 		return 0, errEnded
 	default:
+		runtime.Gosched() // a save has time; whoever applies has not
 		return w.Writer.Write(p)
 	}
 }

@@ -311,3 +311,29 @@ func (v *vaulted) reopen(address string, id raft.MemberID) transport.Transport {
 	v.couriers[id] = &courier{Transport: v.net.New(inmem.Config{Address: address})}
 	return v.couriers[id]
 }
+
+// The machine takes a leader's snapshot only once the log begins behind it: a machine that keeps its own state would
+// be ahead of the log after a crash.
+func TestASnapshotIsRestoredOnceTheLogBeginsBehindIt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		v := newVaulted(t, 3)
+		v.start()
+		defer v.stop()
+		l := v.leader()
+		away := v.behind(l, 300)
+		disk := &faultyLog{Log: away.log.(*storage.Memory).Reopen()}
+		back := v.startOne(away.id, disk)
+		resume := disk.stall()
+		time.Sleep(500 * time.Millisecond) // virtual: the snapshot is there
+		if n := len(v.shelves[away.id].List()); n != 1 {
+			t.Fatalf("%d snapshots arrived", n)
+		}
+		if _, restored, _ := v.vaults[away.id].counts(); restored != 0 {
+			t.Error("restored before the log was written")
+		}
+		resume()
+		<-back.Ready()
+		v.agree(300)
+	})
+}
