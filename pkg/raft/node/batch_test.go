@@ -3,12 +3,14 @@ package node
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
 	"github.com/coordd/coordd/pkg/raft"
+	"github.com/coordd/coordd/pkg/raft/storage"
 )
 
 // modelLog is what batches leave behind when they are written one by one.
@@ -71,5 +73,56 @@ func TestJoinedBatchRefusesAGap(t *testing.T) {
 	}
 	if err := j.add(&raft.AppendBatch{Seq: 2, TruncateAfter: 5}); !errors.Is(err, errGap) {
 		t.Fatalf("a gap gave %v", err)
+	}
+}
+
+// writes is a log that remembers what it was given.
+type writes struct {
+	storage.Log
+	batches []storage.Batch
+}
+
+func (w *writes) Append(b storage.Batch) error {
+	w.batches = append(w.batches, b)
+	return nil
+}
+
+func TestASnapshotBeginsAWriteOfItsOwn(t *testing.T) {
+	t.Parallel()
+	log := &writes{}
+	var sent []raft.Message
+	a := appender{log: log, maxBytes: 1 << 20, send: func(ms []raft.Message) { sent = append(sent, ms...) }, report: func(written) {},
+		observer: NoObserver{}, now: func() time.Duration { return 0 }}
+	hs := raft.HardState{Term: 3}
+	meta := &raft.SnapshotMeta{Index: 100, Term: 2, Config: raft.Configuration{ClusterID: raft.ClusterID{7}}}
+	items := []toWrite{
+		{batch: raft.AppendBatch{Seq: 1, HardState: hs, Entries: []raft.Entry{{Index: 1, Term: 1}}, Last: 1, MustWrite: true, ThenSend: make([]raft.Message, 1)}},
+		{batch: raft.AppendBatch{Seq: 2, HardState: hs, TruncateAfter: 100, Snapshot: meta, Last: 100, MustWrite: true, ThenSend: make([]raft.Message, 1)}},
+		{batch: raft.AppendBatch{Seq: 3, HardState: hs, TruncateAfter: 100, Entries: []raft.Entry{{Index: 101, Term: 3}}, Last: 101, MustWrite: true, ThenSend: make([]raft.Message, 1)}},
+	}
+	for rest := items; len(rest) > 0; {
+		n, err := a.write(rest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rest = rest[n:]
+	}
+	mark := meta.Mark()
+	want := []storage.Batch{
+		{HardState: hs, Entries: items[0].batch.Entries},
+		{HardState: hs, TruncateAfter: 100, Base: &mark, ClusterID: raft.ClusterID{7}, Entries: items[2].batch.Entries},
+	}
+	if d := cmp.Diff(want, log.batches); d != "" {
+		t.Errorf("written (-want, +got):\n%s", d)
+	}
+	if len(sent) != 3 || a.committed.Load() != 100 {
+		t.Errorf("%d messages sent, committed %d", len(sent), a.committed.Load())
+	}
+	var j joinedBatch
+	if err := j.add(&items[1].batch); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.add(&items[0].batch); !errors.Is(err, errGap) {
+		t.Errorf("a batch that begins before the snapshot: %v", err)
 	}
 }

@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"sort"
 	"sync"
 )
 
@@ -101,33 +102,28 @@ func (s *logSizes) note(index uint64, bytes int) {
 func (s *logSizes) behind(index uint64) int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	at := int64(0)
-	for i := len(s.samples) - 1; i >= 0; i-- {
-		if s.samples[i].index <= index {
-			at = s.samples[i].bytes
-			break
-		}
+	return s.bytes - s.upTo(index)
+}
+
+// upTo is how many bytes were noted up to an index, a sample's length less at most.
+func (s *logSizes) upTo(index uint64) int64 {
+	i := sort.Search(len(s.samples), func(i int) bool { return s.samples[i].index > index })
+	if i == 0 {
+		return 0
 	}
-	return s.bytes - at
+	return s.samples[i-1].bytes
 }
 
 // within returns the lowest index behind which there are no more than so many bytes up to an index.
 func (s *logSizes) within(upTo uint64, bytes int64) uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	end := s.bytes
-	for _, at := range s.samples {
-		if at.index >= upTo {
-			end = at.bytes
-			break
-		}
+	least := s.upTo(upTo) - bytes
+	i := sort.Search(len(s.samples), func(i int) bool { return s.samples[i].bytes >= least })
+	if i == len(s.samples) {
+		return upTo
 	}
-	for _, at := range s.samples {
-		if end-at.bytes <= bytes {
-			return min(at.index, upTo)
-		}
-	}
-	return upTo
+	return min(s.samples[i].index, upTo)
 }
 
 // forget drops the samples that lie below an index, but for the last of them.

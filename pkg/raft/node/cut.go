@@ -115,11 +115,14 @@ func (s *snapshotter) commitDurably(index uint64) error {
 }
 
 // prune removes the snapshots that are of no use: those that the log does not go on from. The newest of the others
-// stays, and the one before it for as long as the log reaches it. One that is ahead of the log is being installed, or
-// will be seen to be of no use later.
+// stays, and the one before it for as long as the log reaches it. One that is ahead of what is applied may be about to
+// take the place of the log, whatever the log has there; otherwise it will be seen to be of no use later.
 func (s *snapshotter) prune() {
 	kept := 0
 	for _, info := range s.n.cfg.Snapshots.List() {
+		if info.Meta.Index > s.n.apply.applied.Load() {
+			continue
+		}
 		switch err := belongs(s.n.cfg.Log, &info.Meta); {
 		case err == nil && kept < 2:
 			kept++

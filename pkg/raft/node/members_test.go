@@ -162,6 +162,10 @@ func TestAMemberThatDoesNotKeepUpStaysALearner(t *testing.T) {
 				time.Sleep(10 * time.Millisecond) // virtual: a moderate load
 			}
 		}()
+		time.Sleep(2 * time.Second) // virtual: it is being warmed up
+		if m, _ := two.Status().Active.Member(2); !m.Promote || two.Status().Ready {
+			t.Errorf("while it is warmed up: %+v, ready: %v", m, two.Status().Ready)
+		}
 		err := one.await(v.ctx(), func() bool {
 			m, ok := one.loop.active.Member(2)
 			return ok && m.Learner && !m.Promote

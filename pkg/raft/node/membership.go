@@ -21,7 +21,8 @@ type AddOptions struct {
 // AddMember brings a new member in. It begins as a learner and becomes a voter as soon as it has caught up (dissertation,
 // section 4.2.1): AddMember returns when it is one, and [ErrNotCaughtUp] when it stayed a learner because it could not
 // keep up. When the context ends, or this member's leadership, the warm-up goes on. With Learner it returns when the
-// learner is in the committed configuration. raft.ErrMemberExists says that the ID, the name or the address is taken.
+// learner is in the committed configuration. The new node itself has to be started with Config.Join, by which it learns
+// whom to answer. raft.ErrMemberExists says that the ID, the name or the address is taken.
 func (n *Node) AddMember(ctx context.Context, m raft.Member, o AddOptions) error {
 	m.Learner = o.Learner
 	index, err := n.change(ctx, true, func(c raft.Configuration) (raft.Configuration, error) { return c.WithMember(m) })

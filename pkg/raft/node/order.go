@@ -98,27 +98,44 @@ func readVerdict(b []byte) (conf raft.Configuration, err error) {
 	return conf, e
 }
 
-// throughLeader has the leader carry out an order, wherever it is, and tries again while leadership moves.
+// throughLeader has the leader carry out an order, wherever it is, and tries again while leadership moves. An order whose
+// answer did not come is given again, where twice is no more than once.
 func (n *Node) throughLeader(ctx context.Context, o order) error {
-	for {
+	for unknown := false; ; {
 		leader, err := n.awaitLeader(ctx)
 		if err != nil {
 			return err
 		}
-		if leader == n.cfg.ID {
-			err = n.carryOutOrder(ctx, n.cfg.ID, o)
-		} else if b, rerr := n.request(ctx, leader, frameOrder, []byte(o)); rerr != nil {
-			err = rerr
-		} else {
-			_, err = readVerdict(b)
-		}
-		if !errors.Is(err, raft.ErrNotLeader) {
+		attempt, cancel := context.WithTimeout(ctx, orderPatience)
+		err = n.order(attempt, leader, o)
+		late := attempt.Err() != nil && ctx.Err() == nil
+		cancel()
+		switch {
+		case o == orderLeave && unknown && errors.Is(err, raft.ErrNoMember):
+			return nil // it was carried out the first time
+		case errors.Is(err, raft.ErrNotLeader):
+		case late && o != orderResign, errors.Is(err, raft.ErrLeadershipLost) && o != orderResign:
+			unknown = true
+		default:
 			return err
 		}
 		if perr := n.pause(ctx); perr != nil {
 			return errors.Join(err, perr)
 		}
 	}
+}
+
+// order gives an order to a leader.
+func (n *Node) order(ctx context.Context, leader raft.MemberID, o order) error {
+	if leader == n.cfg.ID {
+		return n.carryOutOrder(ctx, n.cfg.ID, o)
+	}
+	b, err := n.request(ctx, leader, frameOrder, []byte(o))
+	if err != nil {
+		return err
+	}
+	_, err = readVerdict(b)
+	return err
 }
 
 // ordered answers an order of another member's.

@@ -111,62 +111,6 @@ func TestCompactCutsTheLogAndARestartGoesOnFromTheSnapshot(t *testing.T) {
 	}
 }
 
-func TestThePolicyKeepsTheLogShort(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		k := keep(t, func(cfg *Config) {
-			short(cfg)
-			cfg.CompactionPolicy = LogSize{Bytes: 1 << 40, Entries: 100}
-			cfg.Observer = &savings{}
-		})
-		defer k.kill()
-		for i := range 20 {
-			k.put(t, 100*i, 100*i+100)
-			synctest.Wait()
-		}
-		if got := k.Status(); got.Last-got.First > 400 {
-			t.Errorf("the log has entries %d to %d", got.First, got.Last)
-		}
-		if n := len(k.shelf.List()); n > 2 {
-			t.Errorf("%d snapshots are kept", n)
-		}
-		w := k.cfg.Observer.(*savings)
-		if w.saved == 0 || w.cut == 0 {
-			t.Errorf("the observer heard of %d snapshots and %d entries cut", w.saved, w.cut)
-		}
-		if _, _, open := k.vault.counts(); open != 0 {
-			t.Errorf("%d views are not released", open)
-		}
-	})
-}
-
-type savings struct {
-	NoObserver
-	saved, cut int
-}
-
-func (s *savings) SnapshotSaved(float64, int64) { s.saved++ }
-func (s *savings) Compacted(_ uint64, n int)    { s.cut += n }
-
-func TestLogSizeWaitsForTheSizeOfTheLastSnapshot(t *testing.T) {
-	t.Parallel()
-	p := LogSize{Bytes: 1000, Entries: 10}
-	for _, c := range []struct {
-		stats LogStats
-		due   bool
-	}{
-		{LogStats{Entries: 9, Bytes: 999}, false},
-		{LogStats{Entries: 9, Bytes: 1000}, true},
-		{LogStats{Entries: 10, Bytes: 1}, true},
-		{LogStats{Entries: 10, Bytes: 4999, SnapshotBytes: 5000}, false},
-		{LogStats{Entries: 1, Bytes: 5000, SnapshotBytes: 5000}, true},
-	} {
-		if got := p.Due(c.stats); got != c.due {
-			t.Errorf("Due(%+v) is %v", c.stats, got)
-		}
-	}
-}
-
 func TestADamagedSnapshotGivesWayToAnOlderOne(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -249,33 +193,6 @@ func TestApplyGoesOnWhileASnapshotIsSaved(t *testing.T) {
 		}
 		if _, kept := fresh.state(); !slices.Equal(kept, counted(50)) {
 			t.Errorf("the snapshot holds %d commands", len(kept))
-		}
-	})
-}
-
-func TestSequentialCompactionHoldsApplies(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		k := keep(t, func(cfg *Config) {
-			cfg.Compaction = CompactionSequential
-			cfg.CompactionPolicy = LogSize{Bytes: 1 << 40, Entries: 20}
-		})
-		defer k.kill()
-		gate := make(chan struct{})
-		k.vault.gate = gate
-		done := make(chan error, 100)
-		for i := range 100 {
-			k.Submit(fmt.Appendf(nil, "c%d", i), func(_ Result, err error) { done <- err })
-			synctest.Wait()
-		}
-		if at, _ := k.vault.state(); at > 25 {
-			t.Errorf("applied up to %d while a snapshot was being saved", at)
-		}
-		close(gate)
-		for range 100 {
-			if err := <-done; err != nil {
-				t.Fatal(err)
-			}
 		}
 	})
 }
@@ -408,23 +325,6 @@ func TestADurableMachineGoesOnBehindWhatItHas(t *testing.T) {
 		}
 		if _, kept := own.state(); !slices.Equal(kept, counted(80)) {
 			t.Errorf("%d commands", len(kept))
-		}
-	})
-}
-
-func TestConsensusOnlyKeepsTheLogShort(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		k := keep(t, func(cfg *Config) {
-			short(cfg)
-			cfg.StateMachine = ConsensusOnly{}
-			cfg.CompactionPolicy = LogSize{Bytes: 1 << 40, Entries: 100}
-		})
-		defer k.kill()
-		k.put(t, 0, 1000)
-		synctest.Wait()
-		if s := k.Status(); s.Last-s.First > 250 {
-			t.Errorf("the log has entries %d to %d", s.First, s.Last)
 		}
 	})
 }

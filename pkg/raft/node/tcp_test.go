@@ -25,10 +25,14 @@ type real struct {
 	nodes     map[raft.MemberID]*member
 	ways      map[raft.MemberID]*tcp.Transport
 	logs      *strings.Builder // what nodes that start from now on log; nil: nowhere
+	change    func(cfg *Config, dir string)
 }
 
-func startReal(tb testing.TB, size int) *real {
-	r := &real{tb: tb, listeners: make(map[raft.MemberID]net.Listener), dirs: make(map[raft.MemberID]string), nodes: make(map[raft.MemberID]*member),
+func startReal(tb testing.TB, size int) *real { return startRealWith(tb, size, nil) }
+
+// startRealWith alters each node's configuration, which is told the node's directory.
+func startRealWith(tb testing.TB, size int, change func(*Config, string)) *real {
+	r := &real{tb: tb, change: change, listeners: make(map[raft.MemberID]net.Listener), dirs: make(map[raft.MemberID]string), nodes: make(map[raft.MemberID]*member),
 		ways: make(map[raft.MemberID]*tcp.Transport)}
 	for i := 1; i <= size; i++ {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -65,10 +69,13 @@ func (r *real) start(id raft.MemberID) *member {
 		logger = hclog.New(&hclog.LoggerOptions{Output: r.logs})
 	}
 	m := &member{id: id, log: log, machine: &recorder{}}
-	m.Node, err = Start(Config{ID: id, Name: fmt.Sprintf("n%d", id), Members: r.members, Log: log, Transport: t,
+	nc := Config{ID: id, Name: fmt.Sprintf("n%d", id), Members: r.members, Log: log, Transport: t,
 		StateMachine: m.machine, CheckQuorum: true, ClusterHash: [16]byte{1}, Logger: logger,
-		ElectionTimeoutMin: 400 * time.Millisecond}) // these run in real time, maybe beside much else
-	if err != nil {
+		ElectionTimeoutMin: 400 * time.Millisecond} // these run in real time, maybe beside much else
+	if r.change != nil {
+		r.change(&nc, r.dirs[id])
+	}
+	if m.Node, err = Start(nc); err != nil {
 		r.tb.Fatal(err)
 	}
 	r.nodes[id], r.ways[id] = m, t
