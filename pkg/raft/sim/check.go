@@ -31,6 +31,9 @@ func (n *node) checkState(s raft.SoftState) {
 		w.truth.checkChange(w, n, c)
 	}
 	n.unchecked = nil
+	if s.Role == raft.Leader && n.inEffect().index <= s.Commit && !votes(memberOf(n.conf(), n.id)) {
+		w.fail("node %d goes on leading, and is no voter by the committed configuration at %d", n.id, n.inEffect().index)
+	}
 	if n.uncommittedConfigs() > 1 {
 		w.fail("node %d has two configurations in its log that are not committed", n.id)
 	}

@@ -106,10 +106,13 @@ func (n *node) standAgain() {
 	})
 }
 
-// restart crashes a node and starts it again after a while.
+// restart crashes a node and starts it again after a while, or so soon that its promises still bind it.
 func (n *node) restart(most time.Duration) {
 	n.stop()
-	n.w.after(n.w.between(20*time.Millisecond, most), n.start)
+	if n.w.chance(3) {
+		most = 40 * time.Millisecond
+	}
+	n.w.after(n.w.between(5*time.Millisecond, most), n.start)
 }
 
 // wipe takes a node's directory away, as an empty volume does. What starts in its place has the flags of old, or none,
