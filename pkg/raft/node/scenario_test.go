@@ -344,7 +344,7 @@ func TestConsensusTokenBeforeInAndAfter(t *testing.T) {
 			t.Error("after: a new token lives without a leader")
 		}
 		v.net.HealAll()
-		l = v.leader()
+		v.leader()
 		v.barrier(one)
 		if one.ConsensusContext().Err() != nil || token.Err() == nil {
 			t.Error("again: there is no new token, or the old one came back")
