@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -201,10 +202,14 @@ func TestReleaseOfASessionThatSomebodyElseUses(t *testing.T) {
 	defer nc.Close()
 	ask := func(subject, body string) map[string]any {
 		t.Helper()
-		msg, err := nc.Request(subject, []byte(body), 5*time.Second)
-		if err != nil {
-			t.Fatal(err)
-		}
+		var msg *nats.Msg
+		eventually(t, "an answer to "+subject, 10*time.Second, func() bool { // a node is ready a moment before it takes commands
+			var err error
+			if msg, err = nc.Request(subject, []byte(body), 5*time.Second); err != nil && !errors.Is(err, nats.ErrNoResponders) {
+				t.Fatal(err)
+			}
+			return err == nil
+		})
 		var doc map[string]any
 		if err := json.Unmarshal(msg.Data, &doc); err != nil {
 			t.Fatal(err)

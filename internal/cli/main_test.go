@@ -208,7 +208,8 @@ func scriptServe(ts *testscript.TestScript, _ bool, args []string) {
 	defer log.Close()
 	n := &testNode{nats: "nats://" + ts.Getenv(name+"_NATS"), http: ts.Getenv(name + "_HTTP"), log: log.Name(), done: make(chan struct{})}
 	n.cmd = exec.Command("coordd", append([]string{"serve", "--name", name, "--data-dir", ts.MkAbs(name), "--peer-listen", ts.Getenv(name + "_PEER"),
-		"--nats-listen", ts.Getenv(name + "_NATS"), "--http-listen", n.http}, args[1:]...)...)
+		"--nats-listen", ts.Getenv(name + "_NATS"), "--http-listen", n.http,
+		"--election-timeout-min", "500ms"}, args[1:]...)...) // a busy test machine must not look like a dead leader
 	n.cmd.Stdout, n.cmd.Stderr, n.cmd.Dir = log, log, ts.MkAbs(".")
 	n.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	ts.Check(n.cmd.Start())

@@ -142,13 +142,13 @@ func (c *clientFlags) awaitVoter(ctx context.Context, nc *nats.Conn, r *coorddv1
 	return r, nil
 }
 
-// printChange says what a member is now.
-func printChange(cmd *cobra.Command, format string) func(proto.Message) error {
+// printChange says what a member is now, and what is still to come of a learner that votes later.
+func printChange(cmd *cobra.Command, format string, votesLater bool) func(proto.Message) error {
 	return func(m proto.Message) error {
 		x := m.(*coorddv1.MemberReply).GetMember()
 		_, err := fmt.Fprintf(cmd.OutOrStdout(), format+"\n", x.GetName(), x.GetRole(), x.GetAddress())
-		if err == nil && x.GetRole() == "learner" && !strings.Contains(format, "removed") {
-			fmt.Fprintf(cmd.ErrOrStderr(), "%s becomes a voter when its node runs and has caught up, unless it is to stay a learner; `coordd status` shows how far it is.\n", x.GetName())
+		if err == nil && x.GetRole() == "learner" && votesLater {
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s becomes a voter when its node runs and has caught up; `coordd status` shows how far it is.\n", x.GetName())
 		}
 		return err
 	}
@@ -170,6 +170,7 @@ func memberAddCommand() *cobra.Command {
 	f.StringToStringVar(&req.Metadata, "metadata", nil, "the member's metadata, k=v,…")
 	forThisCall(f, "address", "learner", "metadata")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		votesLater := !req.Learner
 		if req.Name = args[0]; req.Address == "" {
 			return usagef("member add needs --address: where the other members reach %s, host:port", args[0])
 		}
@@ -190,7 +191,7 @@ func memberAddCommand() *cobra.Command {
 				return r, err
 			}
 			return c.awaitVoter(ctx, nc, r)
-		}, printChange(cmd, "member %s is a %s at %s"))
+		}, printChange(cmd, "member %s is a %s at %s", votesLater))
 	}
 	return cmd
 }
@@ -217,7 +218,7 @@ func memberRemoveCommand() *cobra.Command {
 					}
 					return nil
 				})
-		}, printChange(cmd, "member %s is removed; it was a %s at %s"))
+		}, printChange(cmd, "member %s is removed; it was a %s at %s", false))
 	}
 	return cmd
 }
@@ -242,7 +243,7 @@ func memberReplaceCommand() *cobra.Command {
 				return nil, err
 			}
 			return c.awaitVoter(cmd.Context(), nc, r)
-		}, printChange(cmd, "member %s is replaced, now a %s at %s"))
+		}, printChange(cmd, "member %s is replaced, now a %s at %s", true))
 	}
 	return cmd
 }
@@ -253,8 +254,12 @@ func memberPromoteCommand() *cobra.Command {
 	cmd.ValidArgsFunction = completeMember(c)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return c.run(cmd, func(nc *nats.Conn) (proto.Message, error) {
-			return c.changeMember(cmd.Context(), nc, "member.promote", &coorddv1.MemberRequest{Name: args[0]}, "", nil)
-		}, printChange(cmd, "member %s is a %s at %s"))
+			r, err := c.changeMember(cmd.Context(), nc, "member.promote", &coorddv1.MemberRequest{Name: args[0]}, "", nil)
+			if err != nil {
+				return nil, err
+			}
+			return c.awaitVoter(cmd.Context(), nc, r)
+		}, printChange(cmd, "member %s is a %s at %s", true))
 	}
 	return cmd
 }
@@ -273,7 +278,7 @@ func memberStandbyCommand() *cobra.Command {
 		req.Name = args[0]
 		return c.run(cmd, func(nc *nats.Conn) (proto.Message, error) {
 			return c.changeMember(cmd.Context(), nc, "member.standby", req, "", nil)
-		}, printChange(cmd, "member %s is a %s at %s"))
+		}, printChange(cmd, "member %s is a %s at %s", true))
 	}
 	return cmd
 }
