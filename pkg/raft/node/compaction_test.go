@@ -93,31 +93,33 @@ func TestLogSizes(t *testing.T) {
 	})
 }
 
-func TestSequentialCompactionHoldsApplies(t *testing.T) {
+func TestWhatWaitsWhileASnapshotIsSaved(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		k := keep(t, func(cfg *Config) {
-			cfg.Compaction = CompactionSequential
-			cfg.CompactionPolicy = LogSize{Bytes: 1 << 40, Entries: 20}
+	for mode, waits := range map[CompactionMode]bool{CompactionBackground: false, CompactionForeground: true, CompactionSequential: true} {
+		t.Run(mode.String(), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				k := keep(t, func(cfg *Config) { cfg.Compaction, cfg.CompactionPolicy = mode, every(20) })
+				defer k.kill()
+				gate := make(chan struct{})
+				k.vault.gate = gate
+				done := make(chan error, 100)
+				for i := range 100 {
+					k.Submit(fmt.Appendf(nil, "c%d", i), func(_ Result, err error) { done <- err })
+					synctest.Wait()
+				}
+				if at, _ := k.vault.state(); (at < 25) != waits {
+					t.Errorf("applied up to %d of %d while a snapshot was being saved", at, k.Status().Last)
+				}
+				close(gate)
+				for range 100 {
+					if err := <-done; err != nil {
+						t.Fatal(err)
+					}
+				}
+			})
 		})
-		defer k.kill()
-		gate := make(chan struct{})
-		k.vault.gate = gate
-		done := make(chan error, 100)
-		for i := range 100 {
-			k.Submit(fmt.Appendf(nil, "c%d", i), func(_ Result, err error) { done <- err })
-			synctest.Wait()
-		}
-		if at, _ := k.vault.state(); at > 25 {
-			t.Errorf("applied up to %d while a snapshot was being saved", at)
-		}
-		close(gate)
-		for range 100 {
-			if err := <-done; err != nil {
-				t.Fatal(err)
-			}
-		}
-	})
+	}
 }
 
 func TestConsensusOnlyKeepsTheLogShort(t *testing.T) {
