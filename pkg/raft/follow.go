@@ -109,12 +109,18 @@ func onHeartbeat(c *Core, p *peer, m *Message) {
 	}
 	resp := Message{Type: MsgHeartbeatResp, From: c.id, To: m.From, Term: c.hard.Term, Session: m.Session, Round: m.Round,
 		Promise: c.promise()}
-	if m.Index <= c.log.last {
+	switch {
+	case m.Index < c.log.base, m.LogTerm == 0 && m.Index <= c.log.last:
+		// Nothing to compare with, on one side or the other. What is committed comes with the next append.
+	case c.log.matches(m.Index, m.LogTerm):
 		// What this leader knows to match may be committed; nothing beyond (rule 4).
 		c.commitTo(min(m.Commit, m.Index))
-	} else {
-		// The leader counts on entries that are gone. It has to hear of it even if it has nothing to send.
+	case m.LogTerm == 0:
 		c.reject(m, c.hard.Term)
+	default:
+		// The leader counts on entries that are gone, or that a damaged disk has put others in the place of (rule 15).
+		// It has to hear of it even if it has nothing to send.
+		c.reject(m, m.LogTerm)
 	}
 	resp.Commit = c.log.commit
 	if c.stored.Term == c.hard.Term && c.stored.Promise == c.hard.Promise {

@@ -145,9 +145,42 @@ func TestCommitIsClamped(t *testing.T) {
 	if y.c.log.commit != 2 {
 		t.Fatalf("commit %d after an append that reaches 2", y.c.log.commit)
 	}
-	y.step(Message{Type: MsgHeartbeat, From: 2, Term: 3, Index: 3, Commit: 4})
+	y.step(Message{Type: MsgHeartbeat, From: 2, Term: 3, Index: 3, LogTerm: 2, Commit: 4})
 	if y.c.log.commit != 3 {
 		t.Fatalf("commit %d after a heartbeat with match 3", y.c.log.commit)
+	}
+}
+
+// TestHeartbeatDoesNotCommitWhatDiffers asks for entries again where a leader counts on ones that a damaged disk has
+// put older ones in the place of (rules 4 and 15). [A follower that lost a batch which had truncated its log came back
+// with what had been truncated, and the leader's match, from before the restart, committed that.]
+func TestHeartbeatDoesNotCommitWhatDiffers(t *testing.T) {
+	t.Parallel()
+	h := &host{id: 1, log: entries(1, 1, 1, 2, 2, 2), hard: HardState{Term: 3, Commit: 2}}
+	r := h.restored(9)
+	r.Recovering = &Mark{LastTerm: 3, Last: 4}
+	c, err := New(Config{ID: 1, Members: members(3), Rand: h.draw1}, r, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	y := &tray{t: t, c: c, now: time.Hour}
+	y.step(Message{Type: MsgHeartbeat, From: 2, Term: 3, Index: 4, LogTerm: 3, Commit: 4, Round: 1})
+	y.writeAll()
+	if c.log.commit != 2 {
+		t.Fatalf("commit %d: an entry of term 2, where the leader has one of term 3", c.log.commit)
+	}
+	if rejections := y.take(MsgAppendResp); len(rejections) != 1 || !rejections[0].Reject || rejections[0].Index != 4 {
+		t.Fatalf("the leader hears %+v", rejections)
+	}
+	// Nor where the leader does not know any more what it had there.
+	y.step(Message{Type: MsgHeartbeat, From: 2, Term: 3, Index: 4, Commit: 4, Round: 2})
+	if c.log.commit != 2 {
+		t.Fatalf("commit %d on the word of an index alone", c.log.commit)
+	}
+	y.step(Message{Type: MsgAppend, From: 2, Term: 3, Index: 2, LogTerm: 1, Commit: 4, Entries: entries(3, 3, 3)})
+	y.writeAll()
+	if c.log.commit != 4 || c.log.term(3) != 3 || c.recovering != nil {
+		t.Fatalf("after the leader's entries: %+v", c.Status())
 	}
 }
 
@@ -440,7 +473,7 @@ func TestLaggingCommit(t *testing.T) {
 	y := one(t, 3, HardState{Term: 3}, 1, 3, 3)
 	y.step(Message{Type: MsgAppend, From: 2, Term: 3, Index: 3, LogTerm: 3, Commit: 3})
 	y.step(Message{Type: MsgAppend, From: 2, Term: 3, Index: 1, LogTerm: 1, Commit: 1})
-	y.step(Message{Type: MsgHeartbeat, From: 2, Term: 3, Index: 1, Commit: 1})
+	y.step(Message{Type: MsgHeartbeat, From: 2, Term: 3, Index: 1, LogTerm: 1, Commit: 1})
 	if y.c.log.commit != 3 {
 		t.Fatalf("commit %d", y.c.log.commit)
 	}

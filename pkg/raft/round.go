@@ -42,7 +42,7 @@ func (c *Core) startRound() {
 
 func (c *Core) sendHeartbeat(p *peer) {
 	c.send = append(c.send, Message{Type: MsgHeartbeat, From: c.id, To: p.id, Term: c.hard.Term, Session: p.pr.Session,
-		Index: p.pr.Match, Commit: min(p.pr.Match, c.log.commit), Round: c.lead.rounds.last})
+		Index: p.pr.Match, LogTerm: c.log.term(p.pr.Match), Commit: min(p.pr.Match, c.log.commit), Round: c.lead.rounds.last})
 }
 
 // onHeartbeatResp takes the answer to one round. It says nothing about the log (rule 4).

@@ -201,6 +201,8 @@ func (c *Core) wellFormed(m *Message) bool {
 			}
 			term = e.Term
 		}
+	case MsgHeartbeat:
+		return m.LogTerm <= m.Term
 	case MsgSnapshot:
 		return m.Snapshot != nil && m.Snapshot.wellFormed(m.Term)
 	case MsgVote, MsgPreVote:

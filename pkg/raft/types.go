@@ -216,7 +216,8 @@ type Message struct {
 	// rejected, the index of the refused position. (pre-)vote: the candidate's last index.
 	// heartbeat: the leader's match of the receiver. read-index-resp: the read index.
 	Index uint64
-	// LogTerm: term of the entry at Index (append, votes); in a rejection, term of the entry at Hint.
+	// LogTerm: term of the entry at Index (append, votes; heartbeat, where 0 means that the leader does not know it any
+	// more); in a rejection, term of the entry at Hint.
 	LogTerm uint64
 	// Commit: append, heartbeat: the leader's commit index; in a heartbeat at most the receiver's match.
 	// append-resp, heartbeat-resp: the sender's commit index.
