@@ -78,8 +78,7 @@ func (c *loadCluster) fallBehind() *behind {
 	b.w = c.startWork(proposers, 1<<40, func(p, n int) string { return fmt.Sprintf("locks/%d/%d", p, n%1000) })
 	c.t.Cleanup(b.w.stop)
 	c.await("the load to begin", func() bool { return c.leader().node().Status().Applied > 1000 })
-	b.at = b.away.node().Status().Applied
-	b.away.stop()
+	b.at = b.away.stop()
 	l := c.leader()
 	b.alone = c.meter.during(func() {
 		c.awaitFor(time.Hour, "the others to go on", func() bool { return l.node().Status().Applied >= b.at+uint64(*flagBehind) })

@@ -33,9 +33,12 @@ func (r *retries) String() string {
 // another one; what a repeat may execute a second time must carry a seq. Any other error is the end.
 func (c *loadCluster) propose(data []byte) ([]machine.Reply, error) {
 	for {
-		m := c.leading.Load()
+		n := c.leading.Load().node()
+		if n == nil { // the test is over
+			return nil, node.ErrStopped
+		}
 		start := time.Now()
-		res, err := m.node().Propose(c.ctx, data)
+		res, err := n.Propose(c.ctx, data)
 		switch {
 		case err == nil:
 			c.meter.answered(time.Since(start))
@@ -174,6 +177,9 @@ func (c *loadCluster) startWork(sessions []*loadSession, budget int64, name func
 		w.over.Go(func() {
 			for n := 0; ctx.Err() == nil && w.budget.Add(-2) >= 0; n++ {
 				if err := s.lockUnlock(name(p, n)); err != nil {
+					if c.ctx.Err() != nil {
+						return // the test is over
+					}
 					c.t.Errorf("proposer %d: %v", p, err)
 					cancel()
 					return

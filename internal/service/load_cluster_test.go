@@ -74,7 +74,6 @@ func startLoad(t *testing.T, tune func(*node.Config)) *loadCluster {
 	old := debug.SetGCPercent(75) // as the daemon has it
 	t.Cleanup(func() { debug.SetGCPercent(old) })
 	ctx, cancel := context.WithCancel(context.Background())
-	t.Cleanup(cancel)
 	c := &loadCluster{t: t, tune: tune, meter: newMeter(), ctx: ctx}
 	listeners := make([]net.Listener, loadMembers)
 	for i := range listeners {
@@ -89,6 +88,7 @@ func startLoad(t *testing.T, tune func(*node.Config)) *loadCluster {
 			seen: observed{meter: c.meter, member: i}})
 	}
 	t.Cleanup(c.stop)
+	t.Cleanup(cancel) // clients first
 	for i, m := range c.members {
 		m.start(tcp.Config{Listener: listeners[i]})
 	}
@@ -147,21 +147,23 @@ func (m *loadMember) restart() {
 	m.start(tcp.Config{Listen: m.c.list[m.place].Address})
 }
 
-func (m *loadMember) stop() {
+// stop ends the node and returns the last index of its log.
+func (m *loadMember) stop() (last uint64) {
 	n := m.running.Swap(nil)
 	if n == nil {
-		return
+		return 0
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), loadPatience)
 	defer cancel()
 	if err := n.Stop(ctx); err != nil {
 		m.c.t.Errorf("stopping %s: %v", m.name, err)
 	}
+	return n.Status().Last
 }
 
 func (c *loadCluster) stop() {
 	for _, m := range c.members {
-		m.stop()
+		_ = m.stop()
 	}
 }
 

@@ -34,8 +34,7 @@ func TestLoadCommands(t *testing.T) {
 		t.Fatal(err)
 	}
 	away := c.follower()
-	at := away.node().Status().Applied
-	away.stop()
+	at := away.stop()
 
 	d := watchDisk(c.running())
 	w := c.startWork(proposers, int64(*flagCommands), func(p, n int) string { return fmt.Sprintf("locks/%d/%d", p, n%1000) })
