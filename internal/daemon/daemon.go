@@ -308,7 +308,7 @@ func (d *Daemon) startNATS(ctx context.Context) error {
 		}
 	}
 	d.nats, err = natsserver.Start(natsserver.Config{Name: d.cfg.Name, ClusterName: d.cfg.Cluster, Listen: d.cfg.NATSListen,
-		RouteListen: d.cfg.NATSClusterListen, Routes: d.cfg.NATSRoutes, Logger: d.log.Named("nats")})
+		RouteListen: d.cfg.NATSClusterListen, Routes: d.cfg.NATSRoutes, Identified: true, Logger: d.log.Named("nats")})
 	if err != nil {
 		return err
 	}
@@ -332,10 +332,10 @@ func (d *Daemon) startService() error {
 	if err := d.svc.Start(); err != nil {
 		return err
 	}
-	if d.nats != nil && d.cfg.NATSClusterListen != "" && d.cfg.routesFollow {
+	if d.nats != nil && d.cfg.NATSClusterListen != "" {
 		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan struct{})
-		go func() { defer close(done); d.followMembers(ctx) }()
+		go func() { defer close(done); d.keepRoutes(ctx) }()
 		d.following = func() { cancel(); <-done }
 	}
 	return nil

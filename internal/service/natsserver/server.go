@@ -48,6 +48,10 @@ type Config struct {
 	Advertise   string   // host:port told to clients instead of Listen; "": Listen
 	RouteAdvert string   // host:port told to the other servers; "": RouteListen
 	Routes      []string // host:port of the other members' servers; its own is recognized and skipped
+	// Identified: routes are made and taken only between servers that were told the same cluster ID (SetCluster); none
+	// before. [Two clusters of one name, an old one and one that was founded again at a member's address, would become one
+	// network, in which two leaders answer the same requests.] It tells clusters apart and keeps nobody out.
+	Identified bool
 
 	ClientTLS *tls.Config // nil: no TLS
 	RouteTLS  *tls.Config // nil: no TLS
@@ -61,6 +65,8 @@ type Server struct {
 	srv *server.Server
 	log *logBridge
 
+	gate routeGate
+
 	mu   sync.Mutex
 	opts *server.Options // as last given to the server; cloned before each change
 
@@ -73,6 +79,10 @@ func Start(cfg Config) (*Server, error) {
 	opts, err := options(cfg)
 	if err != nil {
 		return nil, err
+	}
+	s := &Server{cfg: cfg}
+	if cfg.Identified {
+		opts.CustomRouterAuthentication = &s.gate
 	}
 	// nats-server reports a failed listen only to its logger, from a goroutine of its own. Looking first gives
 	// an error that names the cause; the logger's report is still caught for whoever takes the port in between.
@@ -88,7 +98,7 @@ func Start(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("nats server: options: %w", err)
 	}
-	s := &Server{cfg: cfg, srv: srv, log: newLogBridge(cfg.Logger), opts: opts.Clone()}
+	s.srv, s.log, s.opts = srv, newLogBridge(cfg.Logger), opts.Clone()
 	srv.SetLoggerV2(s.log, s.log.debug, false, false)
 	srv.Start()
 	if err := s.waitListening(); err != nil {
@@ -190,7 +200,7 @@ func options(cfg Config) (*server.Options, error) {
 	if cfg.RouteTLS != nil {
 		opts.Cluster.TLSTimeout = 5
 	}
-	if opts.Routes, err = routeURLs(cfg); err != nil {
+	if opts.Routes, err = routeURLs(cfg, ""); err != nil {
 		return nil, err
 	}
 	return opts, nil
@@ -218,8 +228,13 @@ func splitListen(addr string) (host string, port int, err error) {
 // tokenName makes a name that nats-server takes as the name of a server or cluster: no spaces.
 func tokenName(name string) string { return strings.Join(strings.Fields(name), "_") }
 
-func routeURLs(cfg Config) ([]*url.URL, error) {
+// routeURLs makes the URLs of routes, with the cluster's ID where it is asked for; none while that is not known.
+func routeURLs(cfg Config, cluster string) ([]*url.URL, error) {
 	var urls []*url.URL
+	var user *url.Userinfo
+	if cfg.Identified {
+		user = url.UserPassword(routeUser, cluster)
+	}
 	for _, addr := range cfg.Routes {
 		addr = strings.TrimPrefix(strings.TrimSpace(addr), "nats://")
 		addr = strings.TrimPrefix(addr, "nats-route://")
@@ -229,7 +244,10 @@ func routeURLs(cfg Config) ([]*url.URL, error) {
 		if _, _, err := net.SplitHostPort(addr); err != nil {
 			return nil, fmt.Errorf("nats server: route %q: %w", addr, err)
 		}
-		urls = append(urls, &url.URL{Scheme: "nats-route", Host: addr})
+		urls = append(urls, &url.URL{Scheme: "nats-route", Host: addr, User: user})
+	}
+	if cfg.Identified && cluster == "" {
+		return nil, nil
 	}
 	// A reload sorts the list that is in use, in place, while the server's own goroutines read it. One that is in its
 	// order already is not written to.
@@ -242,12 +260,16 @@ func routeURLs(cfg Config) ([]*url.URL, error) {
 func (s *Server) SetRoutes(addrs []string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.setRoutesLocked(addrs)
+}
+
+func (s *Server) setRoutesLocked(addrs []string) error {
 	if s.cfg.RouteListen == "" {
 		return errors.New("nats server: it was started without a route address")
 	}
 	cfg := s.cfg
 	cfg.Routes = slices.Clone(addrs)
-	urls, err := routeURLs(cfg)
+	urls, err := routeURLs(cfg, s.gate.cluster())
 	if err != nil {
 		return err
 	}
