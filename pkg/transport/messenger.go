@@ -73,4 +73,6 @@ type MessageHandler interface {
 	Announced(ctx context.Context, from Identity, body []byte) ([]byte, error)
 	// Refused is told that a peer refused this node's handshake, at every attempt. It must not block.
 	Refused(by raft.MemberID, r *Refusal)
+	// TurnedAway is told that this node refused a caller that meant it: one that was looking for this very member.
+	TurnedAway(caller Identity, r *Refusal)
 }

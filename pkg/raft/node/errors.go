@@ -20,6 +20,8 @@ var (
 	// ErrNotCaughtUp says that a new member stayed a learner, because it did not come near the end of the log in all
 	// the rounds that it was given. It can be promoted later.
 	ErrNotCaughtUp = errors.New("node: the member did not catch up and stays a learner")
+	// ErrOtherCluster is the cause of the end of a node that founded a cluster of its own in another one's place.
+	ErrOtherCluster = errors.New("node: another cluster has a member of this name at this address")
 	// ErrRemoved says that this member was removed: it comes back with an empty directory alone, as a new member.
 	ErrRemoved = errors.New("node: this member was removed from the cluster")
 )

@@ -1,6 +1,8 @@
 package node
 
 import (
+	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -89,4 +91,66 @@ func TestStrangersGiveWay(t *testing.T) {
 	if s.forget(9); len(s.known) != 0 {
 		t.Fatalf("%d strangers after all are known", len(s.known))
 	}
+}
+
+// TestAWipedFirstNodeEnds starts the node that founded the cluster alone, with its directory lost, as it was started at
+// first: the others look for their member there, and it must not serve a cluster of its own in its place.
+func TestAWipedFirstNodeEnds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		v := newVaulted(t, 3)
+		v.joining(1)
+		one := v.startOne(1, storage.NewMemory())
+		defer v.stop()
+		v.leader(one)
+		for _, id := range []raft.MemberID{2, 3} {
+			<-v.startOne(id, storage.NewMemory()).Ready()
+		}
+		one.kill()
+		two := v.leader(v.nodes[2], v.nodes[3])
+		wiped := v.startOne(1, storage.NewMemory())
+		select {
+		case <-wiped.Done():
+		case <-v.ctx().Done():
+			t.Fatalf("it goes on: %+v", wiped.Status())
+		}
+		if err := wiped.Err(); !errors.Is(err, ErrOtherCluster) || !strings.Contains(err.Error(), "coordd member replace") || !strings.Contains(err.Error(), "--join") {
+			t.Errorf("it ended with %v", err)
+		}
+		if s := two.Status(); s.Role != raft.Leader || len(s.Active.Members) != 3 {
+			t.Errorf("the cluster: %+v", s)
+		}
+	})
+}
+
+// TestWhoStaysBesideAnotherCluster goes through who ends when a member of another cluster looks for it: only who founded a
+// cluster alone and holds all of its log.
+func TestWhoStaysBesideAnotherCluster(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		v := newVaulted(t, 1)
+		v.joining(1)
+		one := v.startOne(1, storage.NewMemory())
+		defer v.stop()
+		v.leader(one)
+		caller := transport.Identity{Member: 2, Cluster: raft.ClusterID{9}}
+		refusal := &transport.Refusal{Kind: transport.RejectCluster}
+		other := caller
+		other.NameHash = [16]byte{1}
+		blank := caller
+		blank.Cluster = raft.ClusterID{}
+		handler{one.Node}.TurnedAway(other, refusal)
+		handler{one.Node}.TurnedAway(blank, refusal)
+		handler{one.Node}.TurnedAway(caller, &transport.Refusal{Kind: transport.RejectMember})
+		one.base.Store(1) // as after a restore
+		handler{one.Node}.TurnedAway(caller, refusal)
+		if err := one.Err(); err != nil {
+			t.Fatalf("it ended: %v", err)
+		}
+		one.base.Store(0)
+		handler{one.Node}.TurnedAway(caller, refusal)
+		if err := one.Err(); !errors.Is(err, ErrOtherCluster) {
+			t.Fatalf("it stays: %v", err)
+		}
+	})
 }

@@ -242,6 +242,9 @@ func (r *route) handshake(target *Transport, epoch uint64) session {
 	ours.Address, theirs.Address = r.t.Addr(), target.Addr()
 	if refusal := transport.Admit(theirs, ours, r.peer.ID, target.list()); refusal != nil {
 		target.reject(ours.Member, refusal)
+		if r.peer.ID == theirs.Member {
+			theirHandler.TurnedAway(ours, refusal)
+		}
 		r.t.handler.Refused(r.peer.ID, refusal)
 		r.note(raft.Incarnation{}, refusal.Error())
 		return session{}

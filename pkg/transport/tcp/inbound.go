@@ -134,6 +134,9 @@ func (t *Transport) admit(conn net.Conn, entry *pendingEntry) (*inbound, uint16)
 	hello.Self.Address = hello.Address
 	if r := transport.Admit(ours, hello.Self, hello.Expected, t.list()); r != nil {
 		t.turnAway(conn, remote, hello.Self.Member, r)
+		if hello.Expected == ours.Member {
+			t.handler.TurnedAway(hello.Self, r)
+		}
 		return nil, 0
 	}
 	version, _ := wire.Choose(hello.MinVersion, hello.MaxVersion)

@@ -40,6 +40,9 @@ func testWrongCluster(t *testing.T, h Harness) {
 	one, two := pair(t, h, nil, func(id *transport.Identity) { id.Cluster = raft.ClusterID{2} })
 	refused(t, transport.RejectCluster, one, two)
 	refused(t, transport.RejectCluster, two, one)
+	await(t, "each is told whom it turned away", func() bool {
+		return one.TurnedAwayFor(2) == transport.RejectCluster && two.TurnedAwayFor(1) == transport.RejectCluster
+	})
 	if one.Stats()[2].Connected || one.Stats()[2].LastError == "" {
 		t.Fatalf("the statistics of a refused peer are %+v", one.Stats()[2])
 	}

@@ -15,6 +15,7 @@ type messengers struct {
 	notices   [][]byte
 	strangers []transport.Identity
 	refusals  map[raft.MemberID][]transport.Refusal
+	turned    map[raft.MemberID]transport.Rejection // who was turned away, and why at last
 	// Called without the lock.
 	onRequest  func(ctx context.Context, from raft.MemberID, body []byte) ([]byte, error)
 	onNotice   func(from raft.MemberID, body []byte)
@@ -117,4 +118,22 @@ func (r *Recorder) Refusals(by raft.MemberID) []transport.Refusal {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return append([]transport.Refusal(nil), r.refusals[by]...)
+}
+
+// TurnedAway keeps whom this node refused.
+func (r *Recorder) TurnedAway(caller transport.Identity, refusal *transport.Refusal) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.calls++
+	if r.turned == nil {
+		r.turned = map[raft.MemberID]transport.Rejection{}
+	}
+	r.turned[caller.Member] = refusal.Kind
+}
+
+// TurnedAwayFor is why a caller was refused at last; empty: it was not.
+func (r *Recorder) TurnedAwayFor(caller raft.MemberID) transport.Rejection {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.turned[caller]
 }
