@@ -35,7 +35,6 @@ type applies struct {
 	longest time.Duration // one Apply
 	gap     time.Duration // the longest between the ends of two applies: a stall, whatever its cause
 	over    int           // gaps beyond stallTarget
-	writes int; writing time.Duration
 	write   time.Duration // the longest write of the log: what can't be committed can't be applied
 	last    time.Time     // the end of the last Apply, or the window's beginning
 }
@@ -106,8 +105,6 @@ func (m *meter) wrote(member int, took time.Duration) {
 		a := &w.members[member]
 		a.mu.Lock()
 		a.write = max(a.write, took)
-		a.writes++
-		a.writing += took
 		a.mu.Unlock()
 	}
 }

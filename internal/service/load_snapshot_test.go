@@ -3,8 +3,6 @@
 package service
 
 import (
-	"runtime/pprof"
-	"os"
 	"context"
 	"fmt"
 	"strings"
@@ -47,13 +45,9 @@ func TestLoadSnapshot(t *testing.T) {
 
 	r := snapshotRun{c: c, before: memoryNow(), filled: filled}
 	r.rounds("the leader saves", c.leader())
-	if os.Getenv("LOADMEM") == "" {
 	r.rounds("a follower saves", c.follower())
 	r.rounds("all save at once", c.running()...)
-}
-	if os.Getenv("LOADMEM") == "" {
 	r.install()
-	} else { r.installs = append(r.installs, snapshotSeen{}) }
 	w.stop()
 	cancel()
 	keeper.Wait()
@@ -67,8 +61,7 @@ func (c *loadCluster) fill(sessions, locks int) ([]*loadSession, time.Duration) 
 	c.t.Helper()
 	start := time.Now()
 	if err := c.serve(); err != nil {
-		c.t.Fatal(err)
-	}
+	c.t.Fatal(err)
 	all, err := c.openSessions(sessions, "holder")
 	if err != nil {
 		c.t.Fatal(err)
@@ -125,9 +118,7 @@ func (r *snapshotRun) rounds(what string, of ...*loadMember) {
 	var during, behind, without []*window
 	var saved []snapshotSeen
 	for range *flagRounds {
-		if p := os.Getenv("LOADTRACE"); p != "" { f, _ := os.CreateTemp(p, "cpu"); _ = pprof.StartCPUProfile(f) }
 		during = append(during, r.c.meter.during(func() { r.compact(of) }))
-		if os.Getenv("LOADTRACE") != "" { pprof.StopCPUProfile() }
 		behind = append(behind, r.c.meter.during(func() { r.let(settleFor) }))
 		without = append(without, r.c.meter.during(func() { r.let(during[len(during)-1].took) }))
 		for _, m := range of {
