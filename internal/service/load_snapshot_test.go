@@ -61,7 +61,8 @@ func (c *loadCluster) fill(sessions, locks int) ([]*loadSession, time.Duration) 
 	c.t.Helper()
 	start := time.Now()
 	if err := c.serve(); err != nil {
-	c.t.Fatal(err)
+		c.t.Fatal(err)
+	}
 	all, err := c.openSessions(sessions, "holder")
 	if err != nil {
 		c.t.Fatal(err)
