@@ -19,7 +19,7 @@
 //     followers ([Limits]). A member that needs what is gone is given the newest snapshot, in chunks that a broken
 //     connection does not begin anew, and stays a follower that is only late.
 //   - A member starts from the newest whole snapshot that its log goes on from. A damaged one gives way to an older
-//     one, if the log reaches that; never does a member start from a state that its log does not continue.
+//     one, if the log reaches that, and stays until a newer one is there; never does a member start from a state that its log does not continue.
 //
 // # What it asks of its caller
 //

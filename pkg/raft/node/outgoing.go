@@ -153,8 +153,8 @@ var (
 	errAgain   = errors.New("from the beginning")
 )
 
-// verify reads the whole of a snapshot of this member's own. A damaged one is removed, and another one taken: it is of
-// no use to anybody.
+// verify reads the whole of a snapshot of this member's own. A damaged one is set aside, and another one
+// taken, which replaces it.
 func (n *Node) verify(r storage.SnapshotReader) error {
 	_, err := io.Copy(io.Discard, r)
 	if err == nil {
@@ -162,8 +162,8 @@ func (n *Node) verify(r storage.SnapshotReader) error {
 	}
 	m := r.Info().Meta
 	n.cfg.Logger.Error("this member's own snapshot is damaged; it is replaced", "index", m.Index, "error", err)
-	n.snaps.disown(m.Index)
-	return errors.Join(err, n.cfg.Snapshots.Remove(m.Index, m.Term))
+	defer n.snaps.disown(m.Index) // when it is off the list: the new one may be at the same index
+	return errors.Join(err, n.cfg.Snapshots.SetAside(m.Index, m.Term, err))
 }
 
 // stream sends one file from where the member says on.

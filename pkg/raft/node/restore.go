@@ -27,13 +27,15 @@ func restoreState(cfg *Config, found *storage.State) (restored, error) {
 	if has > found.Last {
 		return restored{}, fmt.Errorf("the state machine holds entry %d, the log ends at %d: they are not of one directory", has, found.Last)
 	}
+	var damage error
 	for _, info := range usableSnapshots(cfg, found) {
 		if has < info.Meta.Index {
 			err := restoreOne(cfg, &info)
 			if isDamage(err) {
 				cfg.Logger.Error("a snapshot is damaged; an older one has to do", "index", info.Meta.Index, "error", err)
-				if err := cfg.Snapshots.Remove(info.Meta.Index, info.Meta.Term); err != nil {
-					cfg.Logger.Warn("a damaged snapshot can't be removed", "index", info.Meta.Index, "error", err)
+				damage = errors.Join(damage, err)
+				if err := cfg.Snapshots.SetAside(info.Meta.Index, info.Meta.Term, err); err != nil {
+					return restored{}, fmt.Errorf("setting the damaged snapshot at index %d aside: %w", info.Meta.Index, err)
 				}
 				continue
 			}
@@ -46,12 +48,29 @@ func restoreState(cfg *Config, found *storage.State) (restored, error) {
 		return restored{&info, at}, err
 	}
 	if found.Base.Last > 0 {
-		return restored{}, fmt.Errorf("the log begins behind index %d, and no snapshot that reaches it is whole: "+
-			"run `coordd member replace` for this member and start it with an empty data directory", found.Base.Last)
+		return restored{}, &lostStateError{base: found.Base.Last, damage: damage}
 	}
 	at, err := positionInLog(cfg, found, has, staticPosition(cfg))
 	return restored{at: at}, err
 }
+
+// lostStateError refuses a start without what the log begins behind. Nothing was removed.
+type lostStateError struct {
+	base   uint64
+	damage error // of the snapshots that were tried; nil: none was there that could be
+}
+
+func (e *lostStateError) Error() string {
+	why := ""
+	if e.damage != nil {
+		why = fmt.Sprintf(" (%v)", e.damage)
+	}
+	return fmt.Sprintf("the log begins behind index %d, and no snapshot that reaches it is whole%s. Nothing was removed: "+
+		"if there is a copy of the snapshot, put the file back; if the other members live, run `coordd member replace` for this one "+
+		"and start it with an empty data directory; if they don't, `coordd snapshot restore` makes a new cluster of a backup", e.base, why)
+}
+
+func (e *lostStateError) Unwrap() error { return e.damage }
 
 func staticPosition(cfg *Config) position {
 	members := slices.Clone(cfg.Members)

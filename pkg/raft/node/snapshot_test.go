@@ -51,6 +51,7 @@ func (k *keeper) kill() {
 	k.halt(ErrStopped)
 	<-k.Done()
 	k.log = k.log.Reopen()
+	k.shelf.reopen()
 }
 
 func (k *keeper) put(t *testing.T, from, to int) {
@@ -129,7 +130,7 @@ func TestADamagedSnapshotGivesWayToAnOlderOne(t *testing.T) {
 			t.Fatalf("%d snapshots, want the newest and the one that the log reaches", n)
 		}
 		k.kill()
-		k.shelf.flip()
+		k.shelf.flip(0)
 		k.again(t, long)
 		if _, kept := k.vault.state(); !slices.Equal(kept, counted(150)) {
 			t.Errorf("%d commands from the older snapshot and the log", len(kept))
@@ -137,10 +138,56 @@ func TestADamagedSnapshotGivesWayToAnOlderOne(t *testing.T) {
 		if s := k.Status(); s.Snapshot.Index != older {
 			t.Errorf("the snapshot at %d was used, want %d", s.Snapshot.Index, older)
 		}
+		if n := len(k.shelf.files); n != 2 {
+			t.Errorf("%d files, the damaged one among them, want 2", n)
+		}
+		k.put(t, 150, 200)
+		if err := k.Compact(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if list := k.shelf.List(); len(k.shelf.files) != len(list) || list[0].Meta.Index != k.Status().Snapshot.Index {
+			t.Errorf("%d files and %d listed with a newer snapshot", len(k.shelf.files), len(list))
+		}
 		k.kill()
-		k.shelf.flip()
-		if err := k.try(long); err == nil || !strings.Contains(err.Error(), "member replace") {
-			t.Errorf("a start without a whole snapshot: %v", err)
+	})
+}
+
+// The last snapshot that has what the log does not is never removed: somebody may have a copy of it, or mend it.
+func TestARefusedStartLeavesTheDamagedSnapshotAlone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		k := keep(t, short)
+		k.put(t, 0, 100)
+		if err := k.Compact(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		k.kill()
+		k.shelf.flip(0)
+		raw := k.shelf.files[0].raw
+		for range 2 { // the second start finds what the first one did
+			err := k.try(short)
+			if err == nil {
+				t.Fatal("started without its state")
+			}
+			for _, want := range []string{"put the file back", "member replace", "snapshot restore", storage.ErrSnapshotDamaged.Error()} {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("%q is not said: %v", want, err)
+				}
+			}
+			if !errors.Is(err, storage.ErrSnapshotDamaged) {
+				t.Errorf("%v, want ErrSnapshotDamaged", err)
+			}
+			if len(k.shelf.files) != 1 || !bytes.Equal(k.shelf.files[0].raw, raw) {
+				t.Fatalf("of the damaged snapshot %d files are left", len(k.shelf.files))
+			}
+			k.shelf.reopen()
+			k.log = k.log.Reopen()
+		}
+		k.shelf.flip(0)
+		k.again(t, short)
+		defer k.kill()
+		if _, kept := k.vault.state(); !slices.Equal(kept, counted(100)) {
+			t.Errorf("%d commands after the file was put back", len(kept))
 		}
 	})
 }

@@ -228,7 +228,7 @@ func TestADamagedSnapshotOfTheLeaderIsReplaced(t *testing.T) {
 		defer v.stop()
 		l := v.leader()
 		away := v.behind(l, 200)
-		v.shelves[l.id].flip()
+		v.shelves[l.id].flip(0)
 		back := v.revive(away)
 		<-back.Ready()
 		v.agree(200)

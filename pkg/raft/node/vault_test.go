@@ -126,8 +126,9 @@ type shelf struct {
 	mu     sync.Mutex
 	files  []shelved
 	halves map[uint64]*half // by index
-	err    error            // of Create
-	took   int64            // raw bytes that receivers were given
+	aside  map[[2]uint64]error
+	err    error // of Create
+	took   int64 // raw bytes that receivers were given
 }
 
 type shelved struct {
@@ -139,25 +140,52 @@ func (s *shelf) List() (out []storage.SnapshotInfo) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, f := range s.files {
-		out = append(out, f.info)
+		if s.aside[f.key()] == nil {
+			out = append(out, f.info)
+		}
 	}
 	return out
+}
+
+func (f *shelved) key() [2]uint64 { return [2]uint64{f.info.Meta.Index, f.info.Meta.Term} }
+
+// SetAside implements storage.Snapshots.
+func (s *shelf) SetAside(index, term uint64, why error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.aside == nil {
+		s.aside = make(map[[2]uint64]error)
+	}
+	s.aside[[2]uint64{index, term}] = why
+	return nil
+}
+
+// reopen makes it what a store is that is opened on the same files: what is damaged within is listed.
+func (s *shelf) reopen() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.aside = nil
 }
 
 func (s *shelf) add(info storage.SnapshotInfo, raw []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.files = append(s.files, shelved{info, raw})
+	fresh := shelved{info, raw}
+	s.files = slices.DeleteFunc(s.files, func(f shelved) bool {
+		return f.key() == fresh.key() || (s.aside[f.key()] != nil && f.info.Meta.Index <= info.Meta.Index)
+	})
+	delete(s.aside, fresh.key())
+	s.files = append(s.files, fresh)
 	slices.SortFunc(s.files, func(a, b shelved) int { return int(b.info.Meta.Index) - int(a.info.Meta.Index) })
 }
 
-// flip changes one byte of the newest file.
-func (s *shelf) flip() {
+// flip changes one bit of the newest file, or of an older one; once more makes it whole.
+func (s *shelf) flip(older int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	raw := slices.Clone(s.files[0].raw)
+	raw := slices.Clone(s.files[older].raw)
 	raw[len(raw)-10] ^= 0x40
-	s.files[0].raw = raw
+	s.files[older].raw = raw
 }
 
 type shelfWriter struct {
@@ -198,6 +226,9 @@ func (s *shelf) Open(index, term uint64) (storage.SnapshotReader, error) {
 	defer s.mu.Unlock()
 	for _, f := range s.files {
 		if f.info.Meta.Index == index && f.info.Meta.Term == term {
+			if why := s.aside[f.key()]; why != nil {
+				return nil, why
+			}
 			return &shelfReader{f, 4 + int(binary.BigEndian.Uint32(f.raw))}, nil
 		}
 	}

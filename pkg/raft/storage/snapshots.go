@@ -22,6 +22,10 @@ type Snapshots interface {
 	// same (meta, size) that was broken off goes on where its last verified block ended; another one that was under
 	// way is thrown away.
 	Receive(meta raft.SnapshotMeta, size int64) (SnapshotReceiver, error)
+	// SetAside takes a snapshot that was found damaged off the list. It may be the last that has its entries, so it
+	// stays, for whoever can put a whole copy in its place, until a snapshot at or above its index is whole; Open says
+	// why. A store that is opened again may list it again. One that isn't listed is no error.
+	SetAside(index, term uint64, why error) error
 	// Remove removes a snapshot; one that isn't there is no error.
 	Remove(index, term uint64) error
 	// Close ends what is under way. It does not wait for readers.

@@ -221,6 +221,32 @@ func TestDamagedFilesGoLater(t *testing.T) {
 	}
 }
 
+// What is set aside stays as it is, also for a store that is opened later.
+func TestWhatIsSetAsideStays(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := mustOpen(t, Options{Dir: dir})
+	info := storagetest.Save(t, s, storagetest.Meta(70, 3), storagetest.State(300000))
+	path := filepath.Join(dir, "3-70.snap")
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.SetAside(70, 3, storage.ErrSnapshotDamaged); err != nil {
+		t.Fatal(err)
+	}
+	if len(s.Damaged()) != 1 || len(s.List()) != 0 {
+		t.Errorf("damaged: %v, listed: %v", s.Damaged(), s.List())
+	}
+	if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, raw) {
+		t.Errorf("the file changed: %v", err)
+	}
+	s.Close()
+	s = mustOpen(t, Options{Dir: dir})
+	defer s.Close()
+	storagetest.WantSnapshot(t, s, info, storagetest.State(300000))
+}
+
 func names(t testing.TB, dir string) (out []string) {
 	t.Helper()
 	files, err := os.ReadDir(dir)

@@ -18,7 +18,8 @@
 //   - A copy is verified while it comes, and only what is sound is kept. After a broken connection, a restart or a
 //     crash it goes on behind its last sound block, once that has been verified again.
 //   - Damage and versions that are not known are a FileError, which has the path and what to do. A store opens
-//     nevertheless: what it can't use it does not list, tells by Damaged, and removes when a newer snapshot is there.
+//     nevertheless: what it can't use it does not list, tells by Damaged, and removes when a newer snapshot is there;
+//     so with one that proves to be damaged only when it is read whole (SetAside).
 //   - A snapshot is written in portions, each of which the disk has to have before the next but one begins, so that
 //     the log's syncs beside it don't wait for all of it; and no snapshot goes into the reserve of free space that
 //     the log needs (storage.ErrNoSpace).

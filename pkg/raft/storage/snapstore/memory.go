@@ -16,6 +16,7 @@ type Memory struct {
 	mu        sync.Mutex
 	files     map[id][]byte
 	list      []storage.SnapshotInfo // newest first
+	damaged   map[id]error           // in files and not listed
 	writers   map[*writer]bool
 	receiving *receiver
 	part      *memorySink // of receiving, also when it is over
@@ -23,7 +24,9 @@ type Memory struct {
 }
 
 // NewMemory returns an empty store.
-func NewMemory() *Memory { return &Memory{files: map[id][]byte{}, writers: map[*writer]bool{}} }
+func NewMemory() *Memory {
+	return &Memory{files: map[id][]byte{}, damaged: map[id]error{}, writers: map[*writer]bool{}}
+}
 
 // Reopen closes m and returns a store with the same snapshots: what a restart on a disk would find.
 func (m *Memory) Reopen() *Memory {
@@ -33,6 +36,9 @@ func (m *Memory) Reopen() *Memory {
 	n := NewMemory()
 	for i, b := range m.files {
 		n.files[i] = b
+	}
+	for i, why := range m.damaged {
+		n.damaged[i] = why
 	}
 	n.list, n.part = slices.Clone(m.list), m.part
 	return n
@@ -56,6 +62,13 @@ func (s *memorySink) commit(info storage.SnapshotInfo) error {
 	defer s.to.mu.Unlock()
 	s.to.files[s.id] = s.buf.Bytes()
 	s.to.list = insert(s.to.list, info)
+	delete(s.to.damaged, s.id)
+	for old := range s.to.damaged {
+		if old.index <= s.id.index {
+			delete(s.to.damaged, old)
+			delete(s.to.files, old)
+		}
+	}
 	s.to.dropPart(s)
 	return nil
 }
@@ -117,6 +130,9 @@ func (m *Memory) Open(index, term uint64) (storage.SnapshotReader, error) {
 	if m.closed {
 		return nil, storage.ErrClosed
 	}
+	if err := m.damaged[id{index, term}]; err != nil {
+		return nil, err
+	}
 	b, ok := m.files[id{index, term}]
 	if !ok {
 		return nil, fmt.Errorf("index %d, term %d: %w", index, term, storage.ErrNoSnapshot)
@@ -165,6 +181,20 @@ func (m *Memory) endReceiving() error {
 	return nil
 }
 
+// SetAside implements storage.Snapshots.
+func (m *Memory) SetAside(index, term uint64, why error) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return storage.ErrClosed
+	}
+	if i := (id{index, term}); has(m.list, i) {
+		m.list = without(m.list, i)
+		m.damaged[i] = why
+	}
+	return nil
+}
+
 // Remove implements storage.Snapshots.
 func (m *Memory) Remove(index, term uint64) error {
 	m.mu.Lock()
@@ -173,6 +203,7 @@ func (m *Memory) Remove(index, term uint64) error {
 		return storage.ErrClosed
 	}
 	delete(m.files, id{index, term})
+	delete(m.damaged, id{index, term})
 	m.list = without(m.list, id{index, term})
 	return nil
 }

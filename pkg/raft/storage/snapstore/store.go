@@ -273,6 +273,20 @@ func (s *Store) removeParts(except string) error {
 	return nil
 }
 
+// SetAside implements storage.Snapshots: the file stays where it is.
+func (s *Store) SetAside(index, term uint64, why error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return storage.ErrClosed
+	}
+	if i := (id{index, term}); has(s.list, i) {
+		s.list = without(s.list, i)
+		s.damaged[i] = why
+	}
+	return nil
+}
+
 // Remove implements storage.Snapshots.
 func (s *Store) Remove(index, term uint64) error {
 	s.mu.Lock()

@@ -26,6 +26,7 @@ func RunSnapshots(t *testing.T, fresh func(t testing.TB) SnapshotsOpener) {
 		{"snapshots of all sizes come back", snapshotSizes},
 		{"nothing is listed before it is whole", snapshotsWhole},
 		{"the newest one is first", snapshotsOrdered},
+		{"one that is set aside goes when a newer one is there", setAside},
 		{"a reader stays good", readerStays},
 		{"many read one snapshot", manyReaders},
 		{"a copy is what was sent", copies},
@@ -217,6 +218,39 @@ func snapshotsOrdered(t *testing.T, open SnapshotsOpener) {
 	wantList(t, s, infos[0], infos[2])
 	s = again(t, open, s)
 	wantList(t, s, infos[0], infos[2])
+}
+
+func setAside(t *testing.T, open SnapshotsOpener) {
+	s := open(t)
+	defer func() { s.Close() }()
+	older := Save(t, s, Meta(10, 2), State(100))
+	bad := Save(t, s, Meta(20, 2), State(200))
+	why := fmt.Errorf("block 3: %w", storage.ErrSnapshotDamaged)
+	for range 2 {
+		if err := s.SetAside(20, 2, why); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantList(t, s, older)
+	if _, err := s.Open(20, 2); !errors.Is(err, why) {
+		t.Errorf("one that was set aside was opened: %v", err)
+	}
+	newer := Save(t, s, Meta(30, 2), State(300))
+	wantList(t, s, newer, older)
+	if _, err := s.Open(20, 2); !errors.Is(err, storage.ErrNoSnapshot) {
+		t.Errorf("with a newer one: %v, want ErrNoSnapshot", err)
+	}
+	if err := s.SetAside(30, 2, why); err != nil {
+		t.Fatal(err)
+	}
+	newer = Save(t, s, newer.Meta, State(300)) // in its place
+	wantList(t, s, newer, older)
+	WantSnapshot(t, s, newer, State(300))
+	if err := s.SetAside(bad.Meta.Index, bad.Meta.Term, why); err != nil { // it is gone
+		t.Error(err)
+	}
+	s = again(t, open, s)
+	wantList(t, s, newer, older)
 }
 
 func readerStays(t *testing.T, open SnapshotsOpener) {
@@ -519,7 +553,7 @@ func snapshotsClosed(t *testing.T, open SnapshotsOpener) {
 	_, openErr := s.Open(5, 2)
 	_, createErr := s.Create(Meta(8, 2))
 	_, receiveErr := s.Receive(Meta(8, 2), 1000)
-	for _, err := range []error{openErr, createErr, receiveErr, s.Remove(5, 2)} {
+	for _, err := range []error{openErr, createErr, receiveErr, s.Remove(5, 2), s.SetAside(5, 2, storage.ErrSnapshotDamaged)} {
 		if !errors.Is(err, storage.ErrClosed) {
 			t.Errorf("%v, want ErrClosed", err)
 		}
