@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -46,8 +47,13 @@ func TestEndToEndMembership(t *testing.T) {
 	c := newCluster(t, buildBinary(t), dirs)
 	all := c.nodes
 	m := &mover{t: t, c: c, lives: map[string]int{}}
-	for _, nd := range all {
-		nd.args = withoutFlag(withoutFlag(nd.args, "--peers"), "--nats-routes")
+	peers := routedPorts(t, len(all))
+	for i, nd := range all {
+		// The routes of the embedded NATS servers are left to the defaults, which follow the members.
+		for _, flag := range []string{"--peers", "--nats-routes", "--nats-cluster-listen"} {
+			nd.args = withoutFlag(nd.args, flag)
+		}
+		nd.args[slices.Index(nd.args, "--peer-listen")+1] = fmt.Sprintf("127.0.0.1:%d", peers[i])
 		m.lives[nd.name] = 1
 	}
 	urls := c.urls()
@@ -104,6 +110,31 @@ func TestEndToEndMembership(t *testing.T) {
 	if len(w.errs) > 0 {
 		t.Errorf("operations failed: %v", w.errs)
 	}
+}
+
+// routedPorts returns n free ports of the loopback for which the port of NATS routes that belongs to each by default,
+// 2000 above, is free too.
+func routedPorts(t *testing.T, n int) []int {
+	t.Helper()
+	var ports []int
+	for range 100 * n {
+		peer, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer peer.Close()
+		port := peer.Addr().(*net.TCPAddr).Port
+		routes, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port+2000))
+		if err != nil {
+			continue
+		}
+		defer routes.Close()
+		if ports = append(ports, port); len(ports) == n {
+			return ports
+		}
+	}
+	t.Fatalf("only %d of %d ports with a free one 2000 above", len(ports), n)
+	return nil
 }
 
 // withoutFlag takes a flag and its value out of a command line.
@@ -197,17 +228,6 @@ func (m *mover) joining(nd *node) {
 		nd.args = slices.Delete(nd.args, i, i+2)
 	}
 	nd.args = append(nd.args, "--join", strings.Join(peers, ","))
-	// The routes of embedded NATS servers are told apart by hand here, since all nodes share one host.
-	var routes []string
-	for _, other := range m.c.nodes {
-		if other != nd {
-			routes = append(routes, "nats://"+other.flag("--nats-cluster-listen"))
-		}
-	}
-	if i := slices.Index(nd.args, "--nats-routes"); i >= 0 {
-		nd.args = slices.Delete(nd.args, i, i+2)
-	}
-	nd.args = append(nd.args, "--nats-routes", strings.Join(routes, ","))
 }
 
 // flag is the value of a flag on a node's command line.
