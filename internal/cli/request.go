@@ -163,52 +163,6 @@ func (c *clientFlags) noAnswer(nc *nats.Conn, cause error) error {
 		c.timeout, strings.Join(who, ", "))}
 }
 
-// statusGather is how long answers of further members are waited for after the first one: a node that is
-// stopped never answers, and one that is busy should not be called unreachable.
-const statusGather = time.Second
-
-// collectStatus asks every node for its status. It returns when as many as the cluster has members have
-// answered, and at least want, or some time after the first answer.
-func collectStatus(ctx context.Context, nc *nats.Conn, want int) ([]*coorddv1.NodeStatus, error) {
-	inbox := nc.NewInbox()
-	sub, err := nc.SubscribeSync(inbox)
-	if err != nil {
-		return nil, fmt.Errorf("ask for the nodes' status: %w", err)
-	}
-	defer func() { _ = sub.Unsubscribe() }() // the connection is closed next
-	if err := nc.PublishRequest(clusterStatusSubject, inbox, nil); err != nil {
-		return nil, fmt.Errorf("ask for the nodes' status: %w", err)
-	}
-	var nodes []*coorddv1.NodeStatus
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	for {
-		msg, err := sub.NextMsgWithContext(ctx)
-		if err != nil {
-			if len(nodes) > 0 {
-				return nodes, nil
-			}
-			return nil, err
-		}
-		if len(msg.Data) == 0 && msg.Header.Get("Status") == "503" {
-			return nil, nats.ErrNoResponders
-		}
-		st := &coorddv1.NodeStatus{}
-		if serviceFailure(msg) != nil || proto.Unmarshal(msg.Data, st) != nil || st.GetName() == "" {
-			continue // not one of ours
-		}
-		if !slices.ContainsFunc(nodes, func(n *coorddv1.NodeStatus) bool { return n.GetName() == st.GetName() }) {
-			nodes = append(nodes, st)
-		}
-		if len(nodes) == 1 {
-			defer time.AfterFunc(statusGather, cancel).Stop()
-		}
-		if len(nodes) >= max(want, len(st.GetActive())) {
-			return nodes, nil
-		}
-	}
-}
-
 var jsonOptions = protojson.MarshalOptions{UseProtoNames: true, EmitDefaultValues: true}
 
 // documentFrom returns the JSON form of a message, in the order of its fields.

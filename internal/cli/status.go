@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -92,9 +91,7 @@ func (c *clientFlags) clusterStatus(ctx context.Context, nc *nats.Conn) (*cluste
 // assembleStatus puts the nodes' answers together. What they disagree about is taken from the one with the
 // highest term, and of those from the leader.
 func assembleStatus(nodes []*coorddv1.NodeStatus) (*clusterStatus, error) {
-	best := slices.MaxFunc(nodes, func(a, b *coorddv1.NodeStatus) int {
-		return cmp.Or(cmp.Compare(a.GetTerm(), b.GetTerm()), cmp.Compare(leads(a), leads(b)), cmp.Compare(a.GetAppliedIndex(), b.GetAppliedIndex()))
-	})
+	best := bestInformed(nodes)
 	st := &clusterStatus{Active: best.GetActive(), Proposed: best.GetProposed(), info: best.GetCluster(), members: best.GetMembers()}
 	if st.Active == nil {
 		st.Active = []string{}
@@ -125,13 +122,6 @@ func assembleStatus(nodes []*coorddv1.NodeStatus) (*clusterStatus, error) {
 		st.Nodes = append(st.Nodes, doc)
 	}
 	return st, nil
-}
-
-func leads(n *coorddv1.NodeStatus) int {
-	if n.GetRole() == "leader" {
-		return 1
-	}
-	return 0
 }
 
 func (st *clusterStatus) print(cmd *cobra.Command) error {
