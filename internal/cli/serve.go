@@ -61,7 +61,7 @@ func serveCommand() *cobra.Command {
 	f.Float64Var(&cfg.ClockDriftBound, "clock-drift-bound", 1.1, "bound on the ratio of the speeds of any two clocks")
 	f.BoolVar(&cfg.CheckQuorum, "check-quorum", true, "a leader without its majority steps down")
 	f.DurationVar(&cfg.ConnectTimeout, "connect-timeout", 0, "limit of one try to connect to a peer (default half of --election-timeout-min)")
-	f.DurationVar(&cfg.RequestTimeout, "request-timeout", 0, "how long a peer may leave a message untaken (default half of --election-timeout-min)")
+	f.DurationVar(&cfg.RequestTimeout, "request-timeout", 0, "how long a peer may leave a message untaken (default half of --election-timeout-min, but no less than --connect-timeout)")
 	f.Var((*offDuration)(&cfg.TCPLinger), "tcp-linger", "how long closing a peer connection waits for unsent bytes, or off")
 	f.IntVar(&cfg.TCPBlockSize, "tcp-block-size", 65535, "bytes of peer connections given to the kernel at once")
 	f.IntVar(&cfg.PeerBacklog, "peer-backlog", 0, "peers that may shake hands at a time (default the number of members)")

@@ -222,6 +222,7 @@ func (c *Config) completeTiming() error {
 	orDefault(&c.HeartbeatThreshold, 0.5)
 	orDefault(&c.ClockDriftBound, 1.1)
 	orDefault(&c.ConnectTimeout, c.ElectionTimeoutMin/2)
+	requestGiven := c.RequestTimeout != 0
 	orDefault(&c.RequestTimeout, max(c.ElectionTimeoutMin/2, c.ConnectTimeout))
 	orDefault(&c.PeerBacklog, max(len(c.Peers), 1))
 	orDefault(&c.GracefulStopTimeout, c.ElectionTimeoutMin)
@@ -234,6 +235,8 @@ func (c *Config) completeTiming() error {
 		return bad("heartbeat-threshold", "%v is not between 0 and 1", c.HeartbeatThreshold)
 	case !(c.ClockDriftBound >= 1 && c.ClockDriftBound <= 10):
 		return bad("clock-drift-bound", "%v is not between 1 and 10", c.ClockDriftBound)
+	case !requestGiven && c.ConnectTimeout > c.ElectionTimeoutMin:
+		return bad("connect-timeout", "%v is not between 0 and --election-timeout-min (%v)", c.ConnectTimeout, c.ElectionTimeoutMin)
 	case c.RequestTimeout <= 0 || c.RequestTimeout > c.ElectionTimeoutMin:
 		return bad("request-timeout", "%v is not between 0 and --election-timeout-min (%v)", c.RequestTimeout, c.ElectionTimeoutMin)
 	case c.ConnectTimeout <= 0 || c.ConnectTimeout > c.RequestTimeout:
