@@ -41,6 +41,7 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits":     scriptExits,
+			"within":    scriptWithin,
 			"ports":     scriptPorts,
 			"addresses": scriptAddresses,
 			"ready":     scriptReady,
@@ -75,6 +76,20 @@ func scriptExits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if got != want {
 		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// scriptWithin is exits for a command that must not take longer: within 20s 5 coordd lock run …
+func scriptWithin(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) < 3 {
+		ts.Fatalf("usage: within DURATION CODE COMMAND ARG...")
+	}
+	limit, err := time.ParseDuration(args[0])
+	ts.Check(err)
+	begin := time.Now()
+	scriptExits(ts, neg, args[1:])
+	if took := time.Since(begin); took > limit {
+		ts.Fatalf("it took %v, want %v at most", took, limit)
 	}
 }
 

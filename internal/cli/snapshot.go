@@ -19,7 +19,8 @@ import (
 	"github.com/coordd/coordd/internal/daemon"
 )
 
-// saveLimit is how long the leader may take to make a snapshot, if --timeout says no more.
+// saveLimit is how long the leader may take to make a snapshot, if --timeout says no more. Whether there is a leader
+// has to show within --timeout.
 const saveLimit = 2 * time.Minute
 
 func snapshotCommand() *cobra.Command {
@@ -117,7 +118,10 @@ func (c *clientFlags) fetchParts(ctx context.Context, nc *nats.Conn, f *os.File)
 		return err
 	}
 	var id [8]byte
-	_, _ = rand.Read(id[:]) // crypto/rand.Read never fails
+	_, _ = rand.Read(id[:])                           // crypto/rand.Read never fails
+	if _, err := c.listMembers(ctx, nc); err != nil { // who answers that leads a majority
+		return err
+	}
 	req := &coorddv1.SnapshotSaveRequest{Snapshot: hex.EncodeToString(id[:])}
 	limit := max(c.timeout, saveLimit)
 	for {
