@@ -7,8 +7,9 @@ import (
 )
 
 // The changes that operators make to a configuration. Each returns the next configuration and leaves the given one as
-// it is; a core takes it with ProposeConfChange, one at a time. All of them but Updated note in SetVoters how many
-// voters the operator wants.
+// it is; a core takes it with ProposeConfChange, one at a time. WithMember, Without and Promoted note in SetVoters how
+// many voters the operator wants. Joined and Replaced never lower it: a member that comes back after a failure detector
+// removed it, or that gets a new directory, says nothing of those that are still missing.
 
 // WithMember adds a member as a learner that is to be promoted, or, if it asks for that, as a learner that stays one.
 // ErrMemberExists: the ID, the name or the address is taken.
@@ -28,6 +29,13 @@ func (c Configuration) WithMember(m Member) (Configuration, error) {
 	next.Members = append(next.Members, m)
 	slices.SortFunc(next.Members, byID)
 	return next.set(), next.valid()
+}
+
+// Joined is WithMember for a member that announced itself: no operator said how many voters there are to be.
+func (c Configuration) Joined(m Member) (Configuration, error) {
+	next, err := c.WithMember(m)
+	next.SetVoters = max(next.SetVoters, c.SetVoters)
+	return next, err
 }
 
 // Without removes a member. ErrNoMember: it is not there. ErrLastVoter: nobody would be left that may lead.
@@ -65,6 +73,7 @@ func (c Configuration) Replaced(id MemberID, address string) (Configuration, err
 			m.Address = address
 		}
 	}).set()
+	next.SetVoters = max(next.SetVoters, c.SetVoters)
 	return next, next.valid()
 }
 

@@ -20,6 +20,8 @@ func TestChangesByName(t *testing.T) {
 	lone := Configuration{Members: members(1)}
 	guarded := Configuration{Members: members(3)} // only 1 may lead
 	guarded.Members[1].Standby, guarded.Members[2].Standby = true, true
+	shrunk := conf.Clone() // of seven that an operator set, a failure detector removed four
+	shrunk.SetVoters = 7
 	for name, c := range map[string]struct {
 		next  func() (Configuration, error)
 		err   error
@@ -28,6 +30,13 @@ func TestChangesByName(t *testing.T) {
 	}{
 		"add":                    {func() (Configuration, error) { return conf.WithMember(Member{ID: 9, Name: "n9", Address: "z:1"}) }, nil, "vvvlw", 4},
 		"add a learner":          {func() (Configuration, error) { return conf.WithMember(Member{ID: 9, Name: "n9", Learner: true}) }, nil, "vvvll", 3},
+		"join":                   {func() (Configuration, error) { return conf.Joined(Member{ID: 9, Name: "n9", Address: "z:1"}) }, nil, "vvvlw", 4},
+		"join again":             {func() (Configuration, error) { return shrunk.Joined(Member{ID: 9, Name: "n9"}) }, nil, "vvvlw", 7},
+		"join as one of them":    {func() (Configuration, error) { return shrunk.Joined(Member{ID: 2, Name: "n9"}) }, ErrMemberExists, "", 0},
+		"replace one of fewer":   {func() (Configuration, error) { return shrunk.Replaced(2, "") }, nil, "vwvl", 7},
+		"add to fewer":           {func() (Configuration, error) { return shrunk.WithMember(Member{ID: 9, Name: "n9"}) }, nil, "vvvlw", 4},
+		"remove of fewer":        {func() (Configuration, error) { return shrunk.Without(2) }, nil, "vvl", 2},
+		"promote of fewer":       {func() (Configuration, error) { return shrunk.Promoted(4) }, nil, "vvvw", 4},
 		"add one that is there":  {func() (Configuration, error) { return conf.WithMember(Member{ID: 2, Name: "n9"}) }, ErrMemberExists, "", 0},
 		"add one of that name":   {func() (Configuration, error) { return conf.WithMember(Member{ID: 9, Name: "n2"}) }, ErrMemberExists, "", 0},
 		"add at that address":    {func() (Configuration, error) { return conf.WithMember(Member{ID: 9, Address: "b:1"}) }, ErrMemberExists, "", 0},
@@ -92,7 +101,7 @@ func TestEveryChangeIsOneALeaderTakes(t *testing.T) {
 		}
 		var next Configuration
 		var err error
-		switch rapid.IntRange(0, 5).Draw(t, "change") {
+		switch rapid.IntRange(0, 6).Draw(t, "change") {
 		case 0:
 			next, err = conf.WithMember(Member{ID: id, Learner: rapid.Bool().Draw(t, "learner")})
 		case 1:
@@ -105,6 +114,8 @@ func TestEveryChangeIsOneALeaderTakes(t *testing.T) {
 			next, err = conf.WithStandby(id, rapid.Bool().Draw(t, "on"))
 		case 5:
 			next, err = conf.Updated(Member{ID: id, Address: "somewhere:1"})
+		case 6:
+			next, err = conf.Joined(Member{ID: id, Learner: rapid.Bool().Draw(t, "learner")})
 		}
 		if err != nil {
 			return

@@ -115,8 +115,9 @@ type Configuration struct {
 	// Version is the newest version of commands that may be proposed: every member had announced it
 	// (rule 17). It never goes down.
 	Version uint32
-	// SetVoters is how many voters there were, or were to be, when an operator last changed the membership;
-	// a failure detector removes nobody below a majority of it. 0: nobody has set it yet.
+	// SetVoters is how many voters there were, or were to be, when an operator last changed the membership, or more
+	// where members joined by themselves; a failure detector removes nobody below a majority of it. 0: nobody has
+	// set it yet.
 	SetVoters uint32
 	Members   []Member // ordered by ID
 }

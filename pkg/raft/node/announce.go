@@ -80,28 +80,30 @@ func recordedAs(m *raft.Member, in raft.Incarnation) bool {
 func (n *Node) admit(ctx context.Context, a *announcement) (raft.Configuration, error) {
 	ctx, cancel := context.WithTimeout(ctx, orderPatience)
 	defer cancel()
-	_, err := n.change(ctx, false, func(c raft.Configuration) (raft.Configuration, error) {
-		m, listed := c.Member(a.ID)
-		if !listed {
-			m = raft.Member{ID: a.ID, Name: a.Name, Incarnation: a.Incarnation}
-		}
-		changed := a.apply(&m)
-		switch {
-		case !listed && m.Address == "":
-			return c, fmt.Errorf("node: member %s says no address at which it can be reached", nameOf(&m))
-		case !listed:
-			return c.WithMember(m)
-		case !recordedAs(&m, a.Incarnation):
-			return c, fmt.Errorf("member %s has incarnation %s, %s is recorded: %w", nameOf(&m), a.Incarnation, m.Incarnation, errOtherDirectory)
-		case !changed:
-			return c, errNoChange
-		}
-		return c.Updated(m)
-	})
-	if err != nil {
+	if _, err := n.change(ctx, false, a.record); err != nil {
 		return raft.Configuration{}, err
 	}
 	return n.view.Load().config, nil
+}
+
+// record is the edit that has a configuration say what the announcement says.
+func (a *announcement) record(c raft.Configuration) (raft.Configuration, error) {
+	m, listed := c.Member(a.ID)
+	if !listed {
+		m = raft.Member{ID: a.ID, Name: a.Name, Incarnation: a.Incarnation}
+	}
+	changed := a.apply(&m)
+	switch {
+	case !listed && m.Address == "":
+		return c, fmt.Errorf("node: member %s says no address at which it can be reached", nameOf(&m))
+	case !listed:
+		return c.Joined(m)
+	case !recordedAs(&m, a.Incarnation):
+		return c, fmt.Errorf("member %s has incarnation %s, %s is recorded: %w", nameOf(&m), a.Incarnation, m.Incarnation, errOtherDirectory)
+	case !changed:
+		return c, errNoChange
+	}
+	return c.Updated(m)
 }
 
 // bring has the leader admit a node, wherever the leader is.

@@ -43,3 +43,26 @@ func TestWhatAnAnnouncerHasToSay(t *testing.T) {
 		t.Error("who was told of nobody to join asks nevertheless")
 	}
 }
+
+// Who comes back after a failure detector removed it says nothing of the others that are still missing.
+func TestJoiningDoesNotLowerTheVotersThatWereSet(t *testing.T) {
+	t.Parallel()
+	c := raft.Configuration{SetVoters: 7}
+	for id := raft.MemberID(1); id <= 7; id++ {
+		c.Members = append(c.Members, raft.Member{ID: id})
+	}
+	for _, id := range []raft.MemberID{5, 6, 7} {
+		var err error
+		if c, err = removingFailed(id)(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	back := announcement{ID: 7, Name: "n7", Address: "host7", Incarnation: raft.Incarnation{7}}
+	c, err := back.record(c)
+	if m, ok := c.Member(7); err != nil || !ok || !m.Promote || len(c.Members) != 5 || c.SetVoters != 7 {
+		t.Errorf("with a member that came back: %v, %+v", err, c)
+	}
+	if mayGo(&c, 4) {
+		t.Error("a fourth voter of seven may go")
+	}
+}
