@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -189,6 +190,37 @@ func (s *Service) transferTarget(name string) (raft.MemberID, *coorddv1.Error) {
 	return m.ID, nil
 }
 
+// whyNotTaken says why a member, or any where none was named, did not take the leadership: as the leader saw it when
+// it was asked.
+func (s *Service) whyNotTaken(st *node.Status, name string, to raft.MemberID, err error) string {
+	who := "member " + quote(name)
+	if name == "" {
+		who = "the member that has the most of the log"
+	}
+	switch {
+	case errors.Is(err, node.ErrTransferFailed):
+		return who + " did not take over in time; see `coordd status`"
+	case errors.Is(err, raft.ErrTransferring):
+		return "it is being handed to another member; see `coordd status`"
+	case !errors.Is(err, raft.ErrNoTransferTarget):
+		return plainSpaces(err.Error())
+	case name == "":
+		return "no other member can take it: each is a learner, a standby, not reachable or being given a snapshot"
+	}
+	for _, p := range st.Peers {
+		switch {
+		case p.ID != to:
+		case p.LastContact < 0:
+			return who + " is not reachable: it has not answered since it was added or replaced"
+		case p.SnapshotIndex > 0:
+			return who + " is being given a snapshot; `coordd status` shows how far it is"
+		default:
+			return fmt.Sprintf("%s is not reachable: no answer for %v", who, p.LastContact.Round(time.Millisecond))
+		}
+	}
+	return who + " is none that may take it now"
+}
+
 func runTransfer(ctx context.Context, r *reign, m *coorddv1.LeaderTransferRequest) (proto.Message, *coorddv1.Error) {
 	s := r.s
 	to, bad := s.transferTarget(m.To)
@@ -198,8 +230,9 @@ func runTransfer(ctx context.Context, r *reign, m *coorddv1.LeaderTransferReques
 	if st := s.node.Status(); to == st.ID {
 		return &coorddv1.LeaderTransferReply{Index: st.Commit, Leader: s.cfg.Name, Term: st.Term}, nil
 	}
+	before := s.node.Status()
 	if err := r.transfer(ctx, to); err != nil {
-		return nil, refuse(coorddv1.CodeBusy, "leadership stays at %s: %s", s.cfg.Name, plainSpaces(err.Error()))
+		return nil, refuse(coorddv1.CodeBusy, "leadership stays at %s: %s", s.cfg.Name, s.whyNotTaken(&before, m.To, to, err))
 	}
 	st := s.node.Status()
 	return &coorddv1.LeaderTransferReply{Index: st.Commit, Leader: st.LeaderName, Term: st.Term}, nil

@@ -24,6 +24,8 @@ type fakeNode struct {
 	held   atomic.Bool // entries wait for release
 	refuse atomic.Pointer[error]
 	config atomic.Pointer[raft.Configuration] // nil: n1 alone
+	peers  atomic.Pointer[[]node.PeerStatus]
+	stays  atomic.Pointer[error] // why leadership is not handed over
 
 	leading context.Context
 	depose  context.CancelCauseFunc
@@ -123,12 +125,19 @@ func (f *fakeNode) Status() node.Status {
 	if config == nil {
 		config = &raft.Configuration{Members: []raft.Member{{ID: 1, Name: "n1"}}}
 	}
-	return node.Status{ID: 1, Name: "n1", Role: raft.Leader, Term: 1, Leader: 1, LeaderName: "n1", ClusterID: raft.ClusterID{1},
+	st := node.Status{ID: 1, Name: "n1", Role: raft.Leader, Term: 1, Leader: 1, LeaderName: "n1", ClusterID: raft.ClusterID{1},
 		Active: *config}
+	if peers := f.peers.Load(); peers != nil {
+		st.Peers = *peers
+	}
+	return st
 }
 func (f *fakeNode) ClusterTime() (int64, bool) { return int64(time.Since(f.began)), true }
 func (f *fakeNode) Lease() bool                { return f.lease.Load() }
 func (f *fakeNode) TransferLeadership(context.Context, raft.MemberID) error {
+	if why := f.stays.Load(); why != nil {
+		return *why
+	}
 	return node.ErrTransferFailed
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -319,4 +320,32 @@ func TestBadChangesOfMembersAreRefused(t *testing.T) {
 		t.Errorf("a node that is not the leader answered %s", msg.Data)
 	}
 	b.wantRows("n1 voter 127.0.0.1:1001", "n2 learner 127.0.0.1:1002")
+}
+
+func TestAHandOverThatFailsSaysWhy(t *testing.T) {
+	t.Parallel()
+	b, f := memberBench(t)
+	f.node.config.Store(&raft.Configuration{Members: []raft.Member{{ID: 1, Name: "n1"}, {ID: 2, Name: "n2"}}})
+	none, failed := fmt.Errorf("handing over: %w: 0002", raft.ErrNoTransferTarget), fmt.Errorf("given up: %w", node.ErrTransferFailed)
+	for _, c := range []struct {
+		to   string
+		peer node.PeerStatus
+		err  error
+		want string
+	}{
+		{"n2", node.PeerStatus{ID: 2, LastContact: 1500 * time.Millisecond}, none, "n2\" is not reachable: no answer for 1.5s"},
+		{"n2", node.PeerStatus{ID: 2, LastContact: -1}, none, "n2\" is not reachable: it has not answered since"},
+		{"n2", node.PeerStatus{ID: 2, SnapshotIndex: 7}, none, "n2\" is being given a snapshot"},
+		{"n2", node.PeerStatus{ID: 2}, failed, "n2\" did not take over in time; see `coordd status`"},
+		{"n2", node.PeerStatus{ID: 2}, raft.ErrTransferring, "handed to another member"},
+		{"", node.PeerStatus{ID: 2}, none, "no other member can take it"},
+	} {
+		f.node.peers.Store(&[]node.PeerStatus{c.peer})
+		f.node.stays.Store(&c.err)
+		o := b.admin("leader.transfer", `{"to":"`+c.to+`"}`)
+		text := fmt.Sprint(o)
+		if b.codeOf(o) != coorddv1.CodeBusy || !strings.Contains(text, "leadership stays at n1") || !strings.Contains(text, c.want) || strings.Contains(text, "0002") {
+			t.Errorf("to %q: %v, want %s", c.to, text, c.want)
+		}
+	}
 }
