@@ -54,6 +54,7 @@ func (p *peer) giveUp(c *Core) {
 	p.heard, p.vote, p.isBlank = Incarnation{}, unanswered, false
 	if c.role == Leader {
 		p.pr.Reset(c.log.last, c.newSession(), c.now)
+		p.pr.Unheard = true
 	}
 }
 
@@ -86,6 +87,7 @@ func (c *Core) syncPeers() {
 			p = &peer{id: m.ID}
 			if c.role == Leader {
 				p.pr.Reset(c.log.last, c.newSession(), c.now)
+				p.pr.Unheard = true
 			}
 		} else if c.role == Leader && !m.Incarnation.IsZero() && m.Incarnation != p.recorded && m.Incarnation != p.heard {
 			p.pr.Reset(c.log.last, c.newSession(), c.now) // another directory in the member's place

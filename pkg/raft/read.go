@@ -54,7 +54,7 @@ func onReadIndex(c *Core, p *peer, m *Message) {
 	if p.request.id == m.Round && p.request.from != 0 {
 		return // a repeat of one that waits
 	}
-	p.pr.Contact = c.now
+	p.pr.Answered(c.now)
 	p.request = readRequest{from: p.id, id: m.Round}
 	c.reads.waiting = append(c.reads.waiting, p.request)
 }

@@ -111,7 +111,7 @@ func onAppendResp(c *Core, p *peer, m *Message) {
 		c.Stats.Unexpected++
 		return
 	}
-	p.pr.Contact = c.now
+	p.pr.Answered(c.now)
 	if m.Index > c.log.last {
 		c.Stats.BadMessages++
 		return

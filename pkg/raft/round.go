@@ -55,7 +55,7 @@ func onHeartbeatResp(c *Core, p *peer, m *Message) {
 		c.Stats.BadMessages++
 		return
 	}
-	p.pr.Contact = c.now
+	p.pr.Answered(c.now)
 	if p.pr.HeartbeatAnswered() {
 		p.nudge = true
 	}

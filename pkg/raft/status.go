@@ -42,8 +42,11 @@ type PeerStatus struct {
 	Next          uint64
 	State         string // probe, replicate or snapshot
 	InflightBytes int
-	// LastContact is the instant at which its last answer of this term arrived.
+	// LastContact is the instant at which its last answer of this term arrived; before the first one, when the leader
+	// began to wait for it.
 	LastContact time.Duration
+	// Unheard is true for a member that was added or replaced in this term and has not answered since.
+	Unheard bool
 	// Counted is false for a member whose acknowledgements do not count: a learner, one that is leaving,
 	// or one whose incarnation is not recorded yet.
 	Counted bool
@@ -94,7 +97,7 @@ func (c *Core) Status() Status {
 	for _, p := range c.peers {
 		s.Peers = append(s.Peers, PeerStatus{
 			ID: p.id, Match: p.pr.Match, Next: p.pr.Next, State: p.pr.State.String(),
-			InflightBytes: p.pr.Inflight.Bytes(), LastContact: p.pr.Contact,
+			InflightBytes: p.pr.Inflight.Bytes(), LastContact: p.pr.Contact, Unheard: p.pr.Unheard,
 			Counted: p.voter && (!p.recorded.IsZero() || p.heard.IsZero()),
 			Leaving: p.leaving, WarmupRound: p.warm.round, SnapshotIndex: p.pr.Pending,
 		})

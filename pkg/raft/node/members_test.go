@@ -27,6 +27,46 @@ func grown(t *testing.T, size int) (*vaulted, *member) {
 	return v, one
 }
 
+// Who was added and never ran is not one that was heard lately.
+func TestAnAddedMemberIsUnheardUntilItAnswers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		v := newVaulted(t, 3)
+		v.joining(1)
+		one := v.startOne(1, storage.NewMemory())
+		defer v.stop()
+		v.leader(one)
+		contact := func() time.Duration {
+			for _, p := range one.Status().Peers {
+				if p.ID == 2 {
+					return p.LastContact
+				}
+			}
+			t.Fatal("member 2 is not listed")
+			return 0
+		}
+		if err := one.AddMember(v.ctx(), v.members[1], AddOptions{Learner: true}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * statusPeriod) // virtual
+		if got := contact(); got >= 0 {
+			t.Errorf("a member that never ran was heard %v ago", got)
+		}
+		<-v.startOne(2, storage.NewMemory()).Ready()
+		time.Sleep(2 * statusPeriod) // virtual
+		if got := contact(); got < 0 || got > time.Second {
+			t.Errorf("a member that runs: %v", got)
+		}
+		if err := one.ReplaceMember(v.ctx(), 2, ""); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * statusPeriod) // virtual
+		if got := contact(); got >= 0 {
+			t.Errorf("a member that was replaced and never ran since was heard %v ago", got)
+		}
+	})
+}
+
 func TestBadChangesAreRefused(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -68,7 +68,8 @@ type PeerStatus struct {
 	Next          uint64 // next index to be sent
 	State         string // probe, replicate or snapshot
 	InflightBytes int
-	// LastContact is the time since its last answer in this term; negative: none yet.
+	// LastContact is the time since its last answer in this term, or since this one began to lead; negative: it was
+	// added or replaced since and has not answered yet.
 	LastContact time.Duration
 	Counted     bool // its acknowledgements count in the quorum
 	Leaving     bool // removed, and told so for a while
@@ -102,6 +103,9 @@ func (l *loop) refreshStatus(now time.Duration) {
 		m, listed := memberOf(l.config.Members, p.ID)
 		if listed {
 			l.reachable(m, p.LastContact > 0 && now-p.LastContact <= n.cfg.ElectionTimeoutMax)
+		}
+		if p.Unheard {
+			p.LastContact = 0
 		}
 		s.Peers = append(s.Peers, PeerStatus{ID: p.ID, Name: m.Name, Match: p.Match, Next: p.Next, State: p.State,
 			InflightBytes: p.InflightBytes, LastContact: p.LastContact, Counted: p.Counted, Leaving: p.Leaving,

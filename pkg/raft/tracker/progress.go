@@ -44,8 +44,10 @@ type Progress struct {
 	// Known is what Match was when the session began: whoever answers in this session had that before it did.
 	Known uint64
 
-	// Contact is the instant of the last answer of this term.
+	// Contact is the instant of the last answer of this term; before the first one, when the leader began to wait.
 	Contact time.Duration
+	// Unheard is true for a peer that is new to this leader, until its first answer.
+	Unheard bool
 	// Round is the last heartbeat round that the peer acknowledged.
 	Round uint64
 	// PromisedUntil is when the peer's stickiest promise to this leader ends, by the leader's clock.
@@ -67,6 +69,9 @@ func (p *Progress) Reset(last, session uint64, now time.Duration) {
 	ring.Reset()
 	*p = Progress{Next: last + 1, Session: session, Contact: now, Inflight: ring}
 }
+
+// Answered notes that an answer came.
+func (p *Progress) Answered(now time.Duration) { p.Contact, p.Unheard = now, false }
 
 // CanSend reports whether another message of entries may leave.
 func (p *Progress) CanSend(maxInflightBytes int) bool {
