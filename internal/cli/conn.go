@@ -232,6 +232,17 @@ func retry(ctx context.Context, f func() (again bool, err error)) error {
 	}
 }
 
+// electionPatience is how long a server behind which nobody leads is stayed with: longer than an election takes.
+const electionPatience = 500 * time.Millisecond
+
+// moveOn has the connection go to the next server, if there is more than one. The server of a node that the others
+// have not taken in, such as one that waits for `member replace`, has no routes to theirs.
+func moveOn(nc *nats.Conn) {
+	if len(nc.Servers()) > 1 {
+		_ = nc.ForceReconnect() // fails only if it is closed, and then the next request does
+	}
+}
+
 func isPort(s string) bool {
 	_, err := net.LookupPort("tcp", s)
 	return err == nil && s != "0"

@@ -46,6 +46,9 @@ func answering(t *testing.T, nodes ...*coorddv1.NodeStatus) *nats.Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
 	return nc
 }
 

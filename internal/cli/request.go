@@ -64,11 +64,16 @@ func (c *clientFlags) requestWithin(ctx context.Context, nc *nats.Conn, subject 
 	defer cancel()
 	var msg *nats.Msg
 	var e *serviceError
+	here := time.Now()
 	err = retry(ctx, func() (again bool, err error) {
 		// Shorter than the whole, because a leader that stalled answers nothing while the next one would.
 		one, cancel := context.WithTimeout(ctx, max(c.timeout/3, 200*time.Millisecond))
 		defer cancel()
 		if msg, err = nc.RequestWithContext(one, subject, body); err != nil {
+			if errors.Is(err, nats.ErrNoResponders) && time.Since(here) > electionPatience {
+				moveOn(nc)
+				here = time.Now()
+			}
 			return !errors.Is(err, nats.ErrConnectionClosed) && ctx.Err() == nil, err
 		}
 		err = serviceFailure(msg)

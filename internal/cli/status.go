@@ -77,13 +77,26 @@ func (c *clientFlags) clusterStatus(ctx context.Context, nc *nats.Conn) (*cluste
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	var nodes []*coorddv1.NodeStatus
-	// A NATS server may be up before its node is: asked again until the time is over.
-	err := retry(ctx, func() (again bool, err error) {
-		nodes, err = collectStatus(ctx, nc, 1)
-		return errors.Is(err, nats.ErrNoResponders), err
-	})
-	if err != nil {
-		return nil, c.noAnswer(nc, err)
+	// A node that was not taken in knows no members, and its NATS server does not know the others: they are asked too.
+	for range nc.Servers() {
+		var more []*coorddv1.NodeStatus
+		// A NATS server may be up before its node is, or not be back yet: asked again until the time is over.
+		err := retry(ctx, func() (again bool, err error) {
+			more, err = collectStatus(ctx, nc, 1)
+			return errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrReconnectBufExceeded), err
+		})
+		for _, n := range more {
+			if !named(nodes, n.GetName()) {
+				nodes = append(nodes, n)
+			}
+		}
+		if len(nodes) == 0 && err != nil {
+			return nil, c.noAnswer(nc, err)
+		}
+		if err != nil || len(bestInformed(nodes).GetActive()) > 0 {
+			break
+		}
+		moveOn(nc)
 	}
 	return assembleStatus(nodes)
 }
