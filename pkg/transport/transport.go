@@ -95,6 +95,7 @@ const (
 type Observer interface {
 	PeerSent(peer, transport string, bytes int)
 	PeerReceived(peer, transport string, bytes int)
+	// PeerSendFailed is told of each message that is dropped on its way to a listed peer.
 	PeerSendFailed(peer, transport string)
 	PeerRejected(kind Rejection)
 	PeerRoundTrip(peer, transport string, seconds float64)

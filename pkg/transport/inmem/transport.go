@@ -176,8 +176,7 @@ func (t *Transport) Send(ms []raft.Message) {
 			continue
 		}
 		if r == nil {
-			t.cfg.Observer.PeerSendFailed(ms[i].To.String(), transportLabel)
-			continue
+			continue // a peer that was removed meanwhile, which is not to be counted as another one
 		}
 		r.send(ms[i])
 	}

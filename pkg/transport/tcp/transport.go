@@ -180,9 +180,7 @@ func (t *Transport) Send(ms []raft.Message) {
 			r.lose(1)
 		} else if r != nil {
 			r.send(&ms[i])
-		} else if t.soft.Err() == nil {
-			t.cfg.Observer.PeerSendFailed(ms[i].To.String(), transportLabel)
-		}
+		} // else nobody that has a name: a peer that was removed meanwhile, which is not to be counted as another one
 	}
 }
 

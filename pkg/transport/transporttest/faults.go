@@ -209,6 +209,13 @@ func testRemoved(t *testing.T, h Harness) {
 	if _, listed := nodes[0].Stats()[3]; listed {
 		t.Fatal("a removed member is in the statistics")
 	}
+	nodes[0].obs.locked(func() {
+		for label := range nodes[0].obs.failed {
+			if label != "n2" && label != "n3" {
+				t.Errorf("messages to a removed member are counted under %q", label)
+			}
+		}
+	})
 	join(nodes...) // and it may come back
 	nodes[2].reaches(t, nodes[0])
 	nodes[0].reaches(t, nodes[2])

@@ -236,13 +236,13 @@ type counters struct {
 	mu         sync.Mutex
 	sent       map[string]int
 	received   map[string]int
-	failed     int
+	failed     map[string]int
 	rejected   map[transport.Rejection]int
 	roundTrips int
 }
 
 func newCounters() *counters {
-	return &counters{sent: map[string]int{}, received: map[string]int{}, rejected: map[transport.Rejection]int{}}
+	return &counters{sent: map[string]int{}, failed: map[string]int{}, received: map[string]int{}, rejected: map[transport.Rejection]int{}}
 }
 
 func (c *counters) locked(f func()) {
@@ -255,7 +255,7 @@ func (c *counters) PeerSent(peer, _ string, bytes int) { c.locked(func() { c.sen
 func (c *counters) PeerReceived(peer, _ string, bytes int) {
 	c.locked(func() { c.received[peer] += bytes })
 }
-func (c *counters) PeerSendFailed(string, string)         { c.locked(func() { c.failed++ }) }
+func (c *counters) PeerSendFailed(peer, _ string)         { c.locked(func() { c.failed[peer]++ }) }
 func (c *counters) PeerRejected(kind transport.Rejection) { c.locked(func() { c.rejected[kind]++ }) }
 func (c *counters) PeerRoundTrip(string, string, float64) { c.locked(func() { c.roundTrips++ }) }
 
