@@ -87,10 +87,7 @@ func lockedBody(l *client.LockedError) *errorBody {
 	if errors.As(l, &e) {
 		b.Leader = e.Leader
 	}
-	d := &coorddv1.ErrorDetails{Holder: l.Holder, Fence: l.Fence, Queue: uint64(l.Queue)}
-	if l.ExpiresIn > 0 {
-		d.ExpiresIn = durationpb.New(l.ExpiresIn)
-	}
+	d := &coorddv1.ErrorDetails{Holder: l.Holder, Fence: l.Fence, Queue: uint64(l.Queue), ExpiresIn: durationpb.New(max(l.ExpiresIn, 0))}
 	b.Details, _ = documentFrom(d) // plain fields
 	return b
 }

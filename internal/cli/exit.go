@@ -98,16 +98,19 @@ func report(w io.Writer, format outputFormat, err error) {
 	_ = writeDocument(w, format, b) // stderr is gone: nobody is left to tell
 }
 
+// noDetails is what an error has that knows none: everything is there, and empty.
+var noDetails = json.RawMessage(`{"holder":"","fence":"0","queue":"0","expires_in":"0s","cycle":[]}`)
+
 // bodyOf returns the contract's error object for err.
 func bodyOf(err error) errorBody {
-	b := errorBody{Code: "INTERNAL", Message: err.Error(), Details: json.RawMessage("{}")}
+	b := errorBody{Code: "INTERNAL", Message: err.Error(), Details: noDetails}
 	var f *failure
 	if errors.As(err, &f) {
 		if f.body != nil {
 			b = *f.body
-			b.Message = err.Error()
+			b.Message = strings.TrimSuffix(err.Error(), codeSuffix(b.Code)) // it stands beside it
 			if len(b.Details) == 0 {
-				b.Details = json.RawMessage("{}")
+				b.Details = noDetails
 			}
 			return b
 		}

@@ -117,6 +117,9 @@ func serviceFailure(msg *nats.Msg) error {
 	return &serviceError{r.GetError()}
 }
 
+// codeSuffix is the end of a message for people that names the code.
+func codeSuffix(code string) string { return " (" + code + ")" }
+
 // failure turns a node's error into how this process ends.
 func (e *serviceError) failure() error {
 	info, _ := coorddv1.LookupCode(e.body.GetCode())
@@ -125,7 +128,7 @@ func (e *serviceError) failure() error {
 	}
 	text := e.body.GetMessage()
 	if !strings.Contains(text, e.body.GetCode()) {
-		text += " (" + e.body.GetCode() + ")"
+		text += codeSuffix(e.body.GetCode())
 	}
 	b := &errorBody{Code: e.body.GetCode(), Number: int(e.body.GetNumber()), Retryable: e.body.GetRetryable(), Leader: e.body.GetLeader()}
 	if d := e.body.GetDetails(); d != nil {

@@ -70,11 +70,15 @@ func InspectSnapshot(path string) (*SnapshotSummary, error) {
 func readSnapshot(path string) (info storage.SnapshotInfo, m *machine.Machine, err error) {
 	r, err := snapstore.OpenFile(path)
 	if err != nil {
-		return info, nil, fmt.Errorf("snapshot %s: %w", path, err)
+		return info, nil, err // names the file
 	}
 	defer r.Close()
 	if m, err = restoreMachine(r); err != nil {
-		return info, nil, fmt.Errorf("snapshot %s: %w", path, err)
+		var named *snapstore.FileError
+		if !errors.As(err, &named) {
+			err = fmt.Errorf("snapshot %s: %w", path, err)
+		}
+		return info, nil, err
 	}
 	return r.Info(), m, nil
 }

@@ -258,6 +258,9 @@ func TestARestoreIsRefusedAndLeavesNothingBehind(t *testing.T) {
 			if err == nil || c.want != nil && !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.text) {
 				t.Errorf("got %v, want %v with %q", err, c.want, c.text)
 			}
+			if err != nil && (strings.Count(err.Error(), o.File) > 1 || c.want != nil && strings.Count(err.Error(), c.want.Error()) > 1 || strings.Contains(err.Error(), "\n")) {
+				t.Errorf("something is said twice, or in two lines: %v", err)
+			}
 			if left := tree(t, parent); left != "" {
 				t.Errorf("left behind:\n%s", left)
 			}

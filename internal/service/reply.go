@@ -138,10 +138,7 @@ func (s *Service) errorOf(v *verb, name string, r *machine.Reply) *coorddv1.Erro
 	e := coorddv1.NewError(r.Code.String(), errorText(v, name, r))
 	e.Leader = s.cfg.Name
 	if d := r.Detail; d != nil && (d.Holder != "" || d.Fence != 0 || d.Queue != 0 || d.ExpiresIn != 0) {
-		e.Details = &coorddv1.ErrorDetails{Holder: d.Holder, Fence: d.Fence, Queue: d.Queue}
-		if d.ExpiresIn != 0 {
-			e.Details.ExpiresIn = durationOf(d.ExpiresIn)
-		}
+		e.Details = &coorddv1.ErrorDetails{Holder: d.Holder, Fence: d.Fence, Queue: d.Queue, ExpiresIn: durationOf(d.ExpiresIn)}
 	}
 	return e
 }

@@ -1,6 +1,10 @@
 package coorddv1
 
-import "slices"
+import (
+	"slices"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+)
 
 // CodeInfo is one row of the code table: what a code means to programs (number, exit code, whether the very
 // same request may be sent again) and to people.
@@ -127,5 +131,5 @@ func NewError(code, message string) *Error {
 	if message == "" {
 		message = info.Meaning
 	}
-	return &Error{Code: info.Code, Number: info.Number, Message: message, Retryable: info.Retryable, Details: &ErrorDetails{}}
+	return &Error{Code: info.Code, Number: info.Number, Message: message, Retryable: info.Retryable, Details: &ErrorDetails{ExpiresIn: &durationpb.Duration{}}}
 }

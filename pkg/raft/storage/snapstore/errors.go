@@ -20,7 +20,11 @@ func (e *FileError) Error() string {
 	if path == "" {
 		path = "in memory"
 	}
-	return fmt.Sprintf("snapshot %s: %v: %v (%s)", path, e.Cause, e.Detail, e.Advice)
+	found := e.Detail.Error()
+	if !errors.Is(e.Detail, e.Cause) {
+		found = fmt.Sprintf("%v: %v", e.Cause, e.Detail)
+	}
+	return fmt.Sprintf("snapshot %s: %s (%s)", path, found, e.Advice)
 }
 
 // Unwrap returns the cause and what was found.

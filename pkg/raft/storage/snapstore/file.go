@@ -112,8 +112,9 @@ func (s *fileSink) discard() {
 // openFile opens a whole file.
 func openFile(path string) (*reader, error) {
 	f, err := os.Open(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("snapshot %s: %w", path, errors.Join(storage.ErrNoSnapshot, err))
+	var missing *os.PathError
+	if errors.As(err, &missing) && errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("snapshot %s: %w (%w)", path, storage.ErrNoSnapshot, missing.Err) // without the path again
 	}
 	if err != nil {
 		return nil, fmt.Errorf("opening a snapshot: %w", err)
