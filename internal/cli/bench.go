@@ -54,7 +54,7 @@ func benchCommand() *cobra.Command {
 			"  contend  all take and release one lock in turn; one operation is the pair, the wait included\n" +
 			"  id       each draws numbers of one sequence, from ranges leased ahead\n" +
 			"  read     each reads the state of a lock, linearizably\n\n" +
-			"Processor time and memory are those of the nodes that run on this machine.",
+			"Processor time and memory are those of the nodes that run on this machine, without those that restarted meanwhile.",
 		Args: exactly(0),
 	}
 	c := addClientFlags(cmd)
@@ -224,6 +224,9 @@ func (c *clientFlags) bench(ctx context.Context, o benchFlags) (*benchResult, er
 	r.OpsPerS = float64(r.Ops) / m.took.Seconds()
 	var used time.Duration
 	for _, n := range st.nodes {
+		if endedBetween(n, before, after) {
+			continue
+		}
 		used += after[n.GetName()] - before[n.GetName()]
 		r.Nodes = append(r.Nodes, benchNode{n.GetName(), memoryOf(n)})
 	}

@@ -82,6 +82,12 @@ func processorTimes(nodes []*coorddv1.NodeStatus) map[string]time.Duration {
 	return times
 }
 
+// endedBetween reports whether a node's process of this machine ended between two looks at the processor times: what
+// it used is lost with it.
+func endedBetween(n *coorddv1.NodeStatus, before, after map[string]time.Duration) bool {
+	return runsHere(n) && after[n.GetName()] < before[n.GetName()]
+}
+
 // runsHere reports whether a node's process is one of this machine, so that its process ID means something.
 func runsHere(n *coorddv1.NodeStatus) bool {
 	host, _, err := net.SplitHostPort(n.GetPeer())
