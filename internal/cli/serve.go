@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/coordd/coordd/internal/daemon"
 )
@@ -87,6 +88,9 @@ func serveCommand() *cobra.Command {
 		if err := checkLater(f, later); err != nil {
 			return configFailure(err)
 		}
+		if err := refuseZeros(f); err != nil {
+			return err
+		}
 		if f.Changed("election-timeout-min") && !f.Changed("election-timeout-max") {
 			cfg.ElectionTimeoutMax = 0 // follows the minimum
 		}
@@ -109,6 +113,16 @@ func serveCommand() *cobra.Command {
 		return d.Run(ctx)
 	}
 	return cmd
+}
+
+// refuseZeros refuses a 0 where it means to the daemon that nothing was said.
+func refuseZeros(f *pflag.FlagSet) error {
+	for _, name := range []string{"election-timeout-min", "election-timeout-max", "heartbeat-threshold", "clock-drift-bound", "warmup-rounds"} {
+		if v := f.Lookup(name).Value.String(); f.Changed(name) && (v == "0" || v == "0s") {
+			return usagef("--%s: 0 is not a value for it", name)
+		}
+	}
+	return nil
 }
 
 func configFailure(err error) error {

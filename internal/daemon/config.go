@@ -229,8 +229,8 @@ func (c *Config) completeTiming() error {
 	switch {
 	case c.ElectionTimeoutMin < 10*time.Millisecond || c.ElectionTimeoutMin > time.Minute:
 		return bad("election-timeout-min", "%v is not between 10ms and 1m", c.ElectionTimeoutMin)
-	case c.ElectionTimeoutMax < c.ElectionTimeoutMin || c.ElectionTimeoutMax > 2*time.Minute:
-		return bad("election-timeout-max", "%v is not between --election-timeout-min (%v) and 2m", c.ElectionTimeoutMax, c.ElectionTimeoutMin)
+	case c.ElectionTimeoutMax <= c.ElectionTimeoutMin || c.ElectionTimeoutMax > 2*time.Minute:
+		return bad("election-timeout-max", "%v is not above --election-timeout-min (%v) and at most 2m", c.ElectionTimeoutMax, c.ElectionTimeoutMin)
 	case !(c.HeartbeatThreshold > 0 && c.HeartbeatThreshold < 1):
 		return bad("heartbeat-threshold", "%v is not between 0 and 1", c.HeartbeatThreshold)
 	case !(c.ClockDriftBound >= 1 && c.ClockDriftBound <= 10):

@@ -91,14 +91,17 @@ func TestRefusalsNameTheSetting(t *testing.T) {
 		"name":              {"name", func(c *Config) { c.Name = "n.1" }},
 		"cluster":           {"cluster", func(c *Config) { c.Cluster = "a b" }},
 		"heartbeat NaN":     {"heartbeat-threshold", func(c *Config) { c.HeartbeatThreshold = nan() }},
-		"timeouts":          {"election-timeout-min", func(c *Config) { c.ElectionTimeoutMin = -1 }},
-		"connect":           {"connect-timeout", func(c *Config) { c.ConnectTimeout = time.Second }},
-		"connect negative":  {"connect-timeout", func(c *Config) { c.ConnectTimeout = -1 }},
-		"connect, request":  {"connect-timeout", func(c *Config) { c.ConnectTimeout, c.RequestTimeout = 80e6, 70e6 }},
-		"request":           {"request-timeout", func(c *Config) { c.ConnectTimeout, c.RequestTimeout = 2e9, 1e9 }},
-		"external tls":      {"nats-external", func(c *Config) { c.NATSExternal = "tls://h:4222" }},
-		"external url":      {"nats-external", func(c *Config) { c.NATSExternal = "h:4222" }},
-		"external routes":   {"nats-external", func(c *Config) { c.NATSExternal = "nats://h:4222"; c.NATSRoutes = []string{"a:1"} }},
+		"no election window": {"election-timeout-max", func(c *Config) {
+			c.ElectionTimeoutMin, c.ElectionTimeoutMax = 150*time.Millisecond, 150*time.Millisecond
+		}},
+		"timeouts":         {"election-timeout-min", func(c *Config) { c.ElectionTimeoutMin = -1 }},
+		"connect":          {"connect-timeout", func(c *Config) { c.ConnectTimeout = time.Second }},
+		"connect negative": {"connect-timeout", func(c *Config) { c.ConnectTimeout = -1 }},
+		"connect, request": {"connect-timeout", func(c *Config) { c.ConnectTimeout, c.RequestTimeout = 80e6, 70e6 }},
+		"request":          {"request-timeout", func(c *Config) { c.ConnectTimeout, c.RequestTimeout = 2e9, 1e9 }},
+		"external tls":     {"nats-external", func(c *Config) { c.NATSExternal = "tls://h:4222" }},
+		"external url":     {"nats-external", func(c *Config) { c.NATSExternal = "h:4222" }},
+		"external routes":  {"nats-external", func(c *Config) { c.NATSExternal = "nats://h:4222"; c.NATSRoutes = []string{"a:1"} }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

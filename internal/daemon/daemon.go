@@ -308,7 +308,7 @@ func (d *Daemon) startNATS(ctx context.Context) error {
 		}
 	}
 	d.nats, err = natsserver.Start(natsserver.Config{Name: d.cfg.Name, ClusterName: d.cfg.Cluster, Listen: d.cfg.NATSListen,
-		RouteListen: d.cfg.NATSClusterListen, Routes: d.cfg.NATSRoutes, Identified: true, Logger: d.log.Named("nats")})
+		RouteListen: d.cfg.NATSClusterListen, Routes: d.cfg.NATSRoutes, Identified: true, Founder: len(d.cfg.Peers) == 0 && len(d.cfg.Join) == 0, Logger: d.log.Named("nats")})
 	if err != nil {
 		return err
 	}

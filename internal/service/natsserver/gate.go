@@ -10,7 +10,10 @@ import (
 const routeUser = "coordd"
 
 // routeGate lets in the servers of one cluster alone.
-type routeGate struct{ id atomic.Pointer[string] }
+type routeGate struct {
+	id      atomic.Pointer[string]
+	founder bool
+}
 
 func (g *routeGate) cluster() string {
 	if id := g.id.Load(); id != nil {
@@ -19,11 +22,15 @@ func (g *routeGate) cluster() string {
 	return ""
 }
 
-// Check implements server.Authentication. Nobody is let in before this server knows its cluster: who was turned away
-// tries again within a second, and this server calls the others as soon as it does.
+// Check implements server.Authentication. A server that does not know its cluster yet is called by members that list it,
+// and is to be reached through them; but one that may found another cluster lets nobody in before it knows: who was turned
+// away tries again within a second.
 func (g *routeGate) Check(c server.ClientAuthentication) bool {
 	ours, theirs := g.cluster(), c.GetOpts()
-	return ours != "" && theirs.Username == routeUser && theirs.Password == ours
+	if ours == "" {
+		return !g.founder
+	}
+	return theirs.Username == routeUser && theirs.Password == ours
 }
 
 // SetCluster tells an identified server the ID of its cluster: from then on it makes and takes routes. Routes to servers

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go"
 )
 
 // TestRoutesOfOneCluster makes no routes before the cluster's ID is known, then those to servers of the same one, and
@@ -15,42 +17,60 @@ func TestRoutesOfOneCluster(t *testing.T) {
 	defer cancel()
 	var all []*Server
 	var addrs []string
-	for _, name := range []string{"n1", "n2", "other", "unknown"} {
-		s := start(t, Config{Name: name, RouteListen: "127.0.0.1:0", Routes: slices.Clone(addrs), Identified: true})
+	for _, name := range []string{"n1", "n2", "other", "founder", "blank"} {
+		s := start(t, Config{Name: name, RouteListen: "127.0.0.1:0", Routes: slices.Clone(addrs), Identified: true, Founder: name == "founder"})
 		all, addrs = append(all, s), append(addrs, s.RouteAddr())
 	}
-	one, two, other, unknown := all[0], all[1], all[2], all[3]
-	if err := one.SetRoutes(addrs); err != nil {
-		t.Fatal(err)
+	one, two, other, founder, blank := all[0], all[1], all[2], all[3], all[4]
+	for _, s := range []*Server{one, two} { // members that list all of the others
+		if err := s.SetRoutes(addrs); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for s, id := range map[*Server]string{one: "aa", two: "aa", other: "bb"} {
 		if err := s.SetCluster(id); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, s := range []*Server{one, two} {
-		if err := s.Ready(ctx, 1); err != nil {
-			t.Fatal(err)
-		}
-	}
-	// The others have been turned away by now, or will be: one and two call them, and other calls one and two.
-	for name, s := range map[string]*Server{"other": other, "unknown": unknown} {
-		if got := s.Remotes(); len(got) != 0 {
-			t.Errorf("%s has routes to %v", name, got)
-		}
-	}
-	if got := one.Remotes(); !slices.Equal(got, []string{"n2"}) {
-		t.Errorf("n1 has routes to %v", got)
-	}
-	if err := unknown.SetCluster("aa"); err != nil {
-		t.Fatal(err)
-	}
-	for _, s := range []*Server{one, two, unknown} {
+	for _, s := range []*Server{one, two, blank} {
 		if err := s.Ready(ctx, 2); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if got := unknown.Remotes(); !slices.Equal(got, []string{"n1", "n2"}) {
-		t.Errorf("the one that learned of its cluster late has routes to %v", got)
+	if got := one.Remotes(); !slices.Contains(got, "blank") || slices.Contains(got, "founder") {
+		t.Errorf("n1 has routes to %v", got)
+	}
+	if err := founder.SetCluster("aa"); err != nil {
+		t.Fatal(err)
+	}
+	for s, want := range map[*Server]int{one: 3, two: 3, founder: 2} {
+		if err := s.Ready(ctx, want); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The caller's side shows a route for the moment until it is turned away; nothing passes.
+	for _, s := range []*Server{one, two, founder} {
+		if slices.Contains(s.Remotes(), "other") {
+			t.Errorf("routes to %v", s.Remotes())
+		}
+	}
+	nc, err := one.Connect(ConnOptions{Name: "asker"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	foreign, err := other.Connect(ConnOptions{Name: "foreign"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer foreign.Close()
+	if _, err := foreign.Subscribe("here", func(m *nats.Msg) { _ = m.Respond([]byte("from another cluster")) }); err != nil {
+		t.Fatal(err)
+	}
+	if err := foreign.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if m, err := nc.Request("here", nil, 300*time.Millisecond); err == nil {
+		t.Errorf("a request was answered %s", m.Data)
 	}
 }

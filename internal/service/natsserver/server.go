@@ -48,10 +48,12 @@ type Config struct {
 	Advertise   string   // host:port told to clients instead of Listen; "": Listen
 	RouteAdvert string   // host:port told to the other servers; "": RouteListen
 	Routes      []string // host:port of the other members' servers; its own is recognized and skipped
-	// Identified: routes are made and taken only between servers that were told the same cluster ID (SetCluster); none
-	// before. [Two clusters of one name, an old one and one that was founded again at a member's address, would become one
+	// Identified: routes are made only by servers that were told their cluster's ID (SetCluster), and taken only by those
+	// that were told the same one or, unless Founder is set, none yet. [Two clusters of one name, an old one and one that was founded again at a member's address, would become one
 	// network, in which two leaders answer the same requests.] It tells clusters apart and keeps nobody out.
 	Identified bool
+	// Founder: the node may found a cluster by itself, so that it takes no route before it knows which one it is of.
+	Founder bool
 
 	ClientTLS *tls.Config // nil: no TLS
 	RouteTLS  *tls.Config // nil: no TLS
@@ -80,7 +82,7 @@ func Start(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg}
+	s := &Server{cfg: cfg, gate: routeGate{founder: cfg.Founder}}
 	if cfg.Identified {
 		opts.CustomRouterAuthentication = &s.gate
 	}

@@ -20,6 +20,9 @@ type announcement struct {
 	Incarnation raft.Incarnation `json:"incarnation"`
 	Address     string           `json:"address,omitempty"`
 	Version     uint32           `json:"version,omitempty"`
+	// Standby is true where the node was started as one and its record does not say so yet. [Who transfers leadership or
+	// removes members has to know who never stands.]
+	Standby bool `json:"standby,omitempty"`
 	// Metadata is nil where the node says nothing of it.
 	Metadata *map[string]string `json:"metadata,omitempty"`
 	// Brought is set by a member that brings it to the leader: it goes no further.
@@ -34,7 +37,8 @@ var errOtherDirectory = errors.New("node: the configuration records another data
 var errForeign = errors.New("node: an announcement of another member")
 
 func (n *Node) announcement() announcement {
-	a := announcement{ID: n.cfg.ID, Name: n.cfg.Name, Incarnation: n.found.Incarnation, Address: n.cfg.Address, Version: n.cfg.Version}
+	a := announcement{ID: n.cfg.ID, Name: n.cfg.Name, Incarnation: n.found.Incarnation, Address: n.cfg.Address, Version: n.cfg.Version,
+		Standby: n.saysStandby.Load()}
 	if n.cfg.Metadata != nil {
 		a.Metadata = &n.cfg.Metadata
 	}
@@ -62,6 +66,9 @@ func (a *announcement) apply(m *raft.Member) (changed bool) {
 	}
 	if a.Version != 0 && a.Version != m.Version {
 		m.Version, changed = a.Version, true
+	}
+	if a.Standby && !m.Standby {
+		m.Standby, changed = true, true
 	}
 	if a.Metadata != nil && !maps.Equal(*a.Metadata, m.Metadata) {
 		m.Metadata, changed = maps.Clone(*a.Metadata), true
@@ -103,7 +110,11 @@ func (a *announcement) record(c raft.Configuration) (raft.Configuration, error) 
 	case !changed:
 		return c, errNoChange
 	}
-	return c.Updated(m)
+	next, err := c.Updated(m)
+	if err == nil && a.Standby {
+		next, err = next.WithStandby(m.ID, true)
+	}
+	return next, err
 }
 
 // bring has the leader admit a node, wherever the leader is.

@@ -20,6 +20,8 @@ type Config struct {
 	Name string
 	// Members are the static members of a first start; a log with a configuration of its own ignores them.
 	Members []raft.Member
+	// Standby keeps this member from standing in elections. It is said to the leader, which records it; from then on the
+	// record decides, until the next start.
 	Standby bool
 	// Join are addresses at which members of a running cluster may be found: a node with an empty log and no static
 	// members announces itself there until the cluster has taken it in. A log that is not empty ignores it.
@@ -100,7 +102,7 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("node: %d warm-up rounds", c.WarmupRounds)
 	case c.Compaction > CompactionSequential:
 		return c, fmt.Errorf("node: %v is no mode of compaction", c.Compaction)
-	case c.ElectionTimeoutMin < 0 || c.ElectionTimeoutMax < c.ElectionTimeoutMin:
+	case c.ElectionTimeoutMin < 0 || c.ElectionTimeoutMax <= c.ElectionTimeoutMin:
 		return c, fmt.Errorf("node: election timeouts %v to %v are no window", c.ElectionTimeoutMin, c.ElectionTimeoutMax)
 	case c.HeartbeatThreshold < 0 || c.HeartbeatThreshold >= 1:
 		return c, fmt.Errorf("node: heartbeat threshold %v is not between 0 and 1", c.HeartbeatThreshold)

@@ -20,6 +20,8 @@ type incoming struct {
 	meta     raft.SnapshotMeta
 	size     int64
 	receiver storage.SnapshotReceiver // nil: none under way
+	// unreadable is the last snapshot of a version that is not known here, which was logged.
+	unreadable raft.Mark
 }
 
 // take answers one chunk.
@@ -43,6 +45,14 @@ func (in *incoming) take(from raft.MemberID, body []byte) ([]byte, error) {
 	answer, err := in.add(from, &c)
 	switch {
 	case err == nil:
+	case errors.Is(err, storage.ErrSnapshotVersion):
+		// The leader's program is a newer one. This member goes on with what it has until its own is replaced.
+		if in.unreadable != c.meta.Mark() {
+			in.unreadable = c.meta.Mark()
+			in.n.cfg.Logger.Error("the leader's snapshot is of a version that this program does not read: it needs to be upgraded", "from", from,
+				"index", c.meta.Index, "error", err)
+		}
+		in.receiver, answer = nil, progress{state: progressNotNow}
 	case errors.Is(err, storage.ErrSnapshotDamaged):
 		in.n.cfg.Logger.Warn("a snapshot arrived damaged and begins anew", "from", from, "index", c.meta.Index, "error", err)
 		in.receiver, answer = nil, progress{state: progressDamaged}

@@ -65,6 +65,7 @@ func newLoop(n *Node, from *restored) (*loop, error) {
 	l.config, l.configIndex = core.Config()
 	l.soft.ConfigIndex = l.configIndex
 	l.standby = n.cfg.Standby
+	n.saysStandby.Store(n.cfg.Standby)
 	l.activate()
 	return l, nil
 }

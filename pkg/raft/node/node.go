@@ -46,6 +46,7 @@ type Node struct {
 	commit        atomic.Uint64
 	last          atomic.Uint64
 	base          atomic.Uint64 // the log begins behind it
+	saysStandby   atomic.Bool   // Config.Standby, until this member's record says so
 	leaderContact atomic.Int64  // monotonic nanoseconds of the leader's last message
 	version       atomic.Uint32 // of commands that may be proposed
 	joining       atomic.Pointer[string]

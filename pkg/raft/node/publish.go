@@ -104,6 +104,7 @@ func (l *loop) tellChanges(old raft.SoftState) {
 func (l *loop) reconfigure() {
 	old := l.config
 	l.config, l.configIndex = l.core.Config()
+	l.followStandby(old)
 	for _, m := range l.config.Members {
 		if _, was := memberOf(old.Members, m.ID); !was {
 			l.n.events.publish(EventMemberAdded, func(e *Event) { e.Member = m })
@@ -131,6 +132,19 @@ func (l *loop) activate() {
 // ClusterVersion is the version of commands that may be proposed: every member had announced it (raft.md, rule 17). 0:
 // no member has announced any. It never goes down.
 func (n *Node) ClusterVersion() uint32 { return n.version.Load() }
+
+// followStandby lets the record decide from the moment on at which it says that this member is a standby: what it was
+// started with is in it then, and an operator may take it back.
+func (l *loop) followStandby(old raft.Configuration) {
+	was, _ := memberOf(old.Members, l.n.cfg.ID)
+	is, listed := memberOf(l.config.Members, l.n.cfg.ID)
+	if listed && (was.Standby || is.Standby) {
+		l.n.saysStandby.Store(false)
+	}
+	if listed && was.Standby && !is.Standby {
+		l.setStandby(false, l.n.clock.now())
+	}
+}
 
 // setPeers tells the transport whom to reach: the members that the core may have to talk to or, while it knows none,
 // those that took this node in; and who knows more of the membership than this member does.
