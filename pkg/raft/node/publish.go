@@ -102,9 +102,9 @@ func (l *loop) tellChanges(old raft.SoftState) {
 
 // reconfigure takes the configuration in effect to the transport and tells who came and who went.
 func (l *loop) reconfigure() {
-	old := l.config
+	old, recorded := l.config, l.configIndex > 0
 	l.config, l.configIndex = l.core.Config()
-	l.followStandby(old)
+	l.followStandby(old, recorded)
 	for _, m := range l.config.Members {
 		if _, was := memberOf(old.Members, m.ID); !was {
 			l.n.events.publish(EventMemberAdded, func(e *Event) { e.Member = m })
@@ -134,9 +134,10 @@ func (l *loop) activate() {
 func (n *Node) ClusterVersion() uint32 { return n.version.Load() }
 
 // followStandby lets the record decide from the moment on at which it says that this member is a standby: what it was
-// started with is in it then, and an operator may take it back.
-func (l *loop) followStandby(old raft.Configuration) {
+// started with is in it then, and an operator may take it back. A static list is this node's own word, not a record.
+func (l *loop) followStandby(old raft.Configuration, recorded bool) {
 	was, _ := memberOf(old.Members, l.n.cfg.ID)
+	was.Standby = was.Standby && recorded
 	is, listed := memberOf(l.config.Members, l.n.cfg.ID)
 	if listed && (was.Standby || is.Standby) {
 		l.n.saysStandby.Store(false)

@@ -3,6 +3,7 @@ package node
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 
@@ -16,7 +17,12 @@ func TestStandbyIsRecorded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := newVaulted(t, 3)
-		v.also = func(cfg *Config) { cfg.Standby = cfg.ID == 2 }
+		v.also = func(cfg *Config) {
+			if cfg.Standby = cfg.ID == 2; cfg.Standby { // its own list says so too, as the daemon's does
+				cfg.Members = slices.Clone(cfg.Members)
+				cfg.Members[1].Standby = true
+			}
+		}
 		v.start()
 		defer v.stop()
 		l := v.leader()
