@@ -22,6 +22,7 @@ var arrows = map[string][]string{
 	"internal/console":      {"internal/service", "internal/machine", "pkg/raft/node", "pkg/raft", "pkg/raft/redirect", "api/coordd/v1"},
 	"internal/machine":      {"pkg/locks", "pkg/idgen"},
 	"internal/archtest":     {},
+	"internal/covered":      {},
 	"internal/e2e":          {"pkg/client", "api/coordd/v1"},
 	"api/coordd/v1":         {},
 	"pkg/raft":              {"pkg/raft/quorum", "pkg/raft/tracker"},
