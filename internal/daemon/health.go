@@ -118,15 +118,15 @@ func (d *Daemon) checkNATS(context.Context) error {
 }
 
 func (d *Daemon) checkDisk(context.Context) error {
-	if d.node.Status().Stalled {
-		return errors.New("a write has been under way for too long")
-	}
 	free, err := freeBytes(d.cfg.DataDir)
 	if err != nil {
 		return err
 	}
 	if free < reserveBytes {
 		return fmt.Errorf("%d MiB are free, less than the reserve of %d MiB: writes are refused", free>>20, reserveBytes>>20)
+	}
+	if d.node.Status().Stalled {
+		return errors.New("a write has been under way for too long")
 	}
 	return nil
 }

@@ -15,6 +15,8 @@ var (
 	ErrTransferFailed = errors.New("node: leadership was not taken over")
 	// ErrDiskStalled is the cause of a step-down because an append was under way for too long.
 	ErrDiskStalled = errors.New("node: the disk has stalled")
+	// ErrDiskFull is the cause of a step-down because an append waited for room for too long.
+	ErrDiskFull = errors.New("node: the disk is full")
 	// ErrNoSnapshots says that the state machine has no snapshots, or that there is nowhere to keep them.
 	ErrNoSnapshots = errors.New("node: no snapshots are taken here")
 	// ErrNotCaughtUp says that a new member stayed a learner, because it did not come near the end of the log in all

@@ -82,12 +82,15 @@ func TestALeaderWithAFullDiskHandsOver(t *testing.T) {
 		defer c.stop()
 		old := c.leader()
 		c.propose(old, "before")
-		term := old.Status().Term
+		term, leadership := old.Status().Term, old.LeadershipContext()
 		fill(old)
 		c.propose(old, "during") // the others have room
 		next := c.leader(c.others(old)...)
 		if got := next.Status().Term; got != term+1 {
 			t.Errorf("term %d, want %d: it was no handover", got, term+1)
+		}
+		if cause := context.Cause(leadership); !errors.Is(cause, ErrDiskFull) || errors.Is(cause, ErrDiskStalled) {
+			t.Errorf("the leadership ended for %v, want %v", cause, ErrDiskFull)
 		}
 		c.propose(next, "after")
 		time.Sleep(10 * time.Second) // virtual: long enough to stand, if it were to

@@ -64,7 +64,10 @@ func (l *loop) publishState(out *raft.Output, now time.Duration) {
 }
 
 func (l *loop) stepDownCause() error {
-	if l.disk.stalled {
+	switch {
+	case l.disk.stalled && l.disk.forRoom:
+		return errors.Join(raft.ErrLeadershipLost, ErrDiskFull)
+	case l.disk.stalled:
 		return errors.Join(raft.ErrLeadershipLost, ErrDiskStalled)
 	}
 	return raft.ErrLeadershipLost

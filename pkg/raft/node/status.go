@@ -38,7 +38,7 @@ type Status struct {
 	Ready      bool // Ready is closed
 	Recovering bool // this log lacks something that it once acknowledged
 	Blank      bool // empty, and may neither vote nor stand yet
-	Stalled    bool // the disk has stalled: this member does not stand
+	Stalled    bool // the disk has stalled, or is full: this member does not stand
 	Removed    bool // the cluster has removed this member
 	// Joining says how far a node is that wants to be taken in, or to have its record changed; empty: there is nothing.
 	Joining string
