@@ -8,6 +8,12 @@ import (
 	"github.com/coordd/coordd/pkg/raft"
 )
 
+// clientFaults are what clients do wrong, or suffer.
+var clientFaults []fault
+
+// clientConsequences follow from what clients do.
+var clientConsequences []string
+
 // pending is a proposal that this node accepted as the leader.
 type pending struct {
 	index, term uint64
@@ -23,7 +29,9 @@ type pendingRead struct {
 
 // propose hands a command to some node now and then; most of them are not the leader and refuse.
 func (w *world) propose() {
-	w.after(w.between(proposeEvery/2, 2*proposeEvery), w.propose)
+	if !w.decide(clientChain, w.opt.Pace.Client, w.propose) {
+		return
+	}
 	n := w.anyNode()
 	if l := w.leader(); l != nil && !w.chance(8) {
 		n = l
@@ -31,7 +39,7 @@ func (w *world) propose() {
 	if !n.awake() {
 		return
 	}
-	switch w.rnd.IntN(6) {
+	switch w.act.intn(6) {
 	case 0, 1:
 		n.read()
 	case 2:
@@ -39,7 +47,7 @@ func (w *world) propose() {
 	}
 	burst := 1
 	if w.chance(10) {
-		burst = 1 + w.rnd.IntN(40)
+		burst = 1 + w.act.intn(40)
 	}
 	n.propose(burst)
 }
@@ -48,7 +56,7 @@ func (n *node) propose(burst int) {
 	var ps []raft.Proposal
 	first := n.w.truth.nextCommand
 	for i := range burst {
-		data := make([]byte, 8+n.w.rnd.IntN(120))
+		data := make([]byte, 8+n.w.act.intn(120))
 		binary.BigEndian.PutUint64(data, first+uint64(i))
 		ps = append(ps, raft.Proposal{Kind: raft.EntryCommand, Wall: int64(n.w.now), Data: data})
 	}

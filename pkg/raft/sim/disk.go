@@ -22,6 +22,7 @@ type disk struct {
 	waiting  []*raft.AppendBatch
 	writing  []*raft.AppendBatch
 	stalled  bool
+	rnd      stream
 	epoch    int // raised by a crash, so that an old completion does nothing
 }
 
@@ -130,7 +131,7 @@ func (n *node) startWrite() {
 		return
 	}
 	d.writing, d.waiting = d.waiting, nil
-	took := n.w.between(100*time.Microsecond, 3*time.Millisecond)
+	took := d.rnd.between(100*time.Microsecond, 3*time.Millisecond)
 	must := false
 	for _, b := range d.writing {
 		must = must || b.MustWrite
@@ -182,7 +183,7 @@ func (n *node) crash() {
 	pending := append(append([]*raft.AppendBatch(nil), d.writing...), d.waiting...)
 	kept := 0
 	if len(d.writing) > 0 {
-		kept = n.w.rnd.IntN(len(d.writing) + 1)
+		kept = d.rnd.intn(len(d.writing) + 1)
 	}
 	for i, b := range pending {
 		if i < kept {

@@ -13,10 +13,20 @@ type network struct {
 	loss  int                        // one message of so many is lost; 0: none
 	twice int                        // one of so many comes twice; 0: none
 	slow  time.Duration
+	links [maxID + 1][maxID + 1]stream // links[from][to]
+}
+
+// begin gives each way its random stream.
+func (n *network) begin(seed uint64) {
+	for i := range n.links {
+		for j := range n.links[i] {
+			n.links[i][j] = newStream(seed, "link", uint64(i)<<8|uint64(j))
+		}
+	}
 }
 
 // calm makes the network a good one.
-func (n *network) calm() { *n = network{slow: 2 * time.Millisecond} }
+func (n *network) calm() { *n = network{slow: 2 * time.Millisecond, links: n.links} }
 
 // noteContacts asks a core whom it wants to be in touch with.
 func (n *node) noteContacts() {
@@ -41,18 +51,18 @@ func (w *world) send(from *node, m raft.Message) {
 	if m.To == from.id || m.To == 0 || m.To > maxID {
 		w.fail("node %d sends %s to %d", from.id, m.Type, m.To)
 	}
-	copies := 1
-	if w.net.loss > 0 && w.chance(w.net.loss) {
+	copies, rnd := 1, &w.net.links[m.From][m.To]
+	if w.net.loss > 0 && rnd.chance(w.net.loss) {
 		copies = 0
-	} else if w.net.twice > 0 && w.chance(w.net.twice) {
+	} else if w.net.twice > 0 && rnd.chance(w.net.twice) {
 		copies = 2
 	}
 	m.Entries = slices.Clone(m.Entries)
 	m.Incarnation = from.incarnation
 	for range copies {
-		d := w.between(50*time.Microsecond, w.net.slow)
-		if w.faulty && w.chance(50) {
-			d = w.between(w.net.slow, 20*w.net.slow)
+		d := rnd.between(50*time.Microsecond, w.net.slow)
+		if w.faulty && rnd.chance(50) {
+			d = rnd.between(w.net.slow, 20*w.net.slow)
 		}
 		w.after(d, func() { w.deliver(from, m) })
 	}

@@ -15,6 +15,7 @@ type node struct {
 	id          raft.MemberID
 	flags       []raft.Member // the members that it is started with; nil: it joins
 	incarnation raft.Incarnation
+	rnd         stream  // of the process: its core, its clock, what it does by itself
 	rate        float64 // of its clock against virtual time
 	origin      time.Duration
 	patience    uint64 // entries after which it takes a snapshot
@@ -58,13 +59,16 @@ func (w *world) newNode(id raft.MemberID, flags []raft.Member) *node {
 			w.ghosts[id] = append(w.ghosts[id], held{old.incarnation, h.log})
 		}
 	}
-	n := &node{w: w, id: id, flags: flags,
-		rate:     1 + maxDrift*(2*w.rnd.Float64()-1),
-		origin:   w.between(0, time.Hour),
-		patience: 20 + uint64(w.rnd.IntN(300)),
-		rounds:   1 + w.rnd.IntN(10), keepsState: w.chance(3)}
+	w.born[id]++
+	which := uint64(id)<<32 | w.born[id]
+	n := &node{w: w, id: id, flags: flags, rnd: newStream(w.opt.Seed, "node", which)}
+	n.disk.rnd = newStream(w.opt.Seed, "disk", which)
+	n.rate = 1 + maxDrift*(2*n.rnd.float()-1)
+	n.origin = n.rnd.between(0, time.Hour)
+	n.patience = 20 + n.rnd.below(300)
+	n.rounds, n.keepsState = 1+n.rnd.intn(10), n.rnd.chance(3)
 	binary.BigEndian.PutUint64(n.incarnation[:], uint64(id))
-	binary.BigEndian.PutUint64(n.incarnation[8:], w.rnd.Uint64()|1)
+	binary.BigEndian.PutUint64(n.incarnation[8:], n.rnd.next()|1)
 	n.restoreConfigs()
 	w.byID[id] = n
 	w.nodes = w.nodes[:0]
@@ -117,18 +121,18 @@ func (n *node) start() {
 	n.life++
 	w, d := n.w, &n.disk
 	r := n.restored()
-	witnessed := d.mark != nil && w.chance(2)
+	witnessed := d.mark != nil && n.rnd.chance(2)
 	if witnessed {
 		r.Recovering = nil // it does not know what it lost until its first peer tells
 	}
 	var cluster raft.ClusterID
-	binary.BigEndian.PutUint64(cluster[:], w.rnd.Uint64())
+	binary.BigEndian.PutUint64(cluster[:], n.rnd.next())
 	core, err := raft.New(raft.Config{
 		ID: n.id, Members: n.flags, Incarnation: n.incarnation, NewClusterID: cluster,
 		ElectionTimeoutMin: electionMin, ElectionTimeoutMax: electionMax, HeartbeatThreshold: 0.5,
 		CheckQuorum: true, DriftBound: driftBound, WarmupRounds: n.rounds,
 		MaxInflightBytes: 4 << 10, MaxMessageBytes: 1 << 10, MaxUncommittedBytes: 64 << 10, MaxApplyBytes: 8 << 10, MaxTailBytes: 4 << 10,
-		Rand: w.rnd.Uint64N,
+		Rand: n.rnd.below,
 	}, r, n.clock())
 	if err != nil {
 		w.fail("node %d does not start: %v", n.id, err)
@@ -164,8 +168,8 @@ func (n *node) restored() raft.Restored {
 		}
 	}
 	if tail := len(d.log); tail > 0 {
-		if w.chance(2) {
-			tail = 1 + w.rnd.IntN(tail) // the rest has to be fetched
+		if n.rnd.chance(2) {
+			tail = 1 + n.rnd.intn(tail) // the rest has to be fetched
 		}
 		r.Tail = slices.Clone(d.log[len(d.log)-tail:])
 	}
@@ -304,7 +308,7 @@ func (n *node) apply(es []raft.Entry) {
 			w.fail("node %d is to apply %d, but has committed %d", n.id, e.Index, n.soft.Commit)
 		}
 	}
-	n.applyAt = max(n.applyAt, w.now) + w.between(10*time.Microsecond, time.Millisecond)
+	n.applyAt = max(n.applyAt, w.now) + n.rnd.between(10*time.Microsecond, time.Millisecond)
 	n.later(n.applyAt-w.now, func() {
 		for i := range es {
 			e := &es[i]
@@ -324,7 +328,7 @@ func (n *node) apply(es []raft.Entry) {
 
 // fetch reads entries that the core has no longer in memory; they must be durable, or cut meanwhile.
 func (n *node) fetch(f raft.FetchRequest) {
-	n.later(n.w.between(100*time.Microsecond, 5*time.Millisecond), func() {
+	n.later(n.rnd.between(100*time.Microsecond, 5*time.Millisecond), func() {
 		d := &n.disk
 		var es []raft.Entry
 		size := 0

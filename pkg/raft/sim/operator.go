@@ -28,7 +28,9 @@ func (w *world) operate() {
 	if !w.faulty {
 		return
 	}
-	w.after(w.between(operateEvery/4, 2*operateEvery), w.operate)
+	if !w.decide(operatorChain, w.opt.Pace.Operate, w.operate) {
+		return
+	}
 	n := w.anyNode()
 	if l := w.leader(); l != nil && !w.chance(8) {
 		n = l
@@ -52,14 +54,14 @@ func (w *world) operateOn(n *node) {
 			return
 		}
 	}
-	m := conf.Members[w.rnd.IntN(len(conf.Members))]
+	m := conf.Members[w.act.intn(len(conf.Members))]
 	if w.chance(6) {
 		m, _ = conf.Member(n.id)
 	}
 	if m.ID == 0 {
 		m = conf.Members[0]
 	}
-	switch w.rnd.IntN(16) {
+	switch w.act.intn(16) {
 	case 0, 1, 2, 3:
 		w.add(n, &conf)
 	case 4, 5:
@@ -86,7 +88,7 @@ func (w *world) operateOn(n *node) {
 		})
 	case 12:
 		for i := range conf.Members {
-			conf.Members[i].Version += uint32(w.rnd.IntN(2))
+			conf.Members[i].Version += uint32(w.act.intn(2))
 		}
 		w.proposeConf(n, conf, "announce a version")
 	default:
@@ -131,7 +133,7 @@ func (w *world) add(n *node, conf *raft.Configuration) {
 		w.addTwo(n, conf)
 		return
 	}
-	id := raft.MemberID(1 + w.rnd.IntN(maxID))
+	id := raft.MemberID(1 + w.act.intn(maxID))
 	if _, is := conf.Member(id); is || len(conf.Members) >= maxMembers {
 		return
 	}
@@ -140,7 +142,7 @@ func (w *world) add(n *node, conf *raft.Configuration) {
 		return
 	}
 	m := raft.Member{ID: id, Name: fmt.Sprintf("n%d", id), Address: fmt.Sprintf("sim:%d", id), Learner: true, Promote: !w.chance(4),
-		Version: conf.Version + uint32(w.rnd.IntN(2))}
+		Version: conf.Version + uint32(w.act.intn(2))}
 	what := "add"
 	if !m.Promote {
 		what = "add without promotion"
@@ -205,9 +207,10 @@ func (w *world) replace(n *node, conf *raft.Configuration, m raft.Member) {
 	if m.ID == n.id || err != nil || n.soft.Role != raft.Leader || !w.survives(&next, nil) || (!lost && !w.mayLose(old)) {
 		return
 	}
+	act := w.act
 	fresh := func() {
 		if w.byID[m.ID] == old && (lost || w.mayLose(old)) {
-			w.after(w.between(0, 800*time.Millisecond), w.newNode(m.ID, nil).start)
+			w.after(act.between(0, 800*time.Millisecond), w.newNode(m.ID, nil).start)
 		}
 	}
 	what := "replace"
@@ -260,7 +263,7 @@ func (w *world) transfer(n *node) {
 	if n.soft.Role != raft.Leader {
 		return
 	}
-	id := raft.MemberID(w.rnd.IntN(maxID + 1))
+	id := raft.MemberID(w.act.intn(maxID + 1))
 	if w.chance(2) {
 		id = w.anyNode().id
 	}
@@ -336,10 +339,10 @@ func memberOf(c *raft.Configuration, id raft.MemberID) raft.Member {
 
 // retire stops a removed node for good, now and then, after a while in which it goes on running.
 func (w *world) retire(n *node) {
-	if n == nil || !w.chance(3) {
+	if n == nil || !n.rnd.chance(3) {
 		return
 	}
-	w.after(w.between(500*time.Millisecond, 4*time.Second), func() {
+	w.after(n.rnd.between(500*time.Millisecond, 4*time.Second), func() {
 		if m := memberOf(&w.truth.active().conf, n.id); m.ID != 0 || n.gone || !w.mayLose(n) {
 			return
 		}

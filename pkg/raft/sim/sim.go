@@ -2,7 +2,6 @@ package sim
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"github.com/coordd/coordd/pkg/raft"
@@ -11,9 +10,12 @@ import (
 // Options say what is simulated. The zero value of a field that has a default stands for it.
 type Options struct {
 	Seed  uint64
+	Pace  Pace          // how dense what happens is; Storm
 	Nodes int           // static members of the first start; 3
-	For   time.Duration // virtual time under faults; 20 s
+	For   time.Duration // virtual time under faults; 20 s, 1 h of the long pace
 	Heal  time.Duration // virtual time without faults, in which the cluster must serve again; 10 s
+	// Keep tells whether a decision is carried out; nil: all are.
+	Keep func(Decision) bool
 	// Trace is told every event, for people.
 	Trace func(string)
 }
@@ -47,15 +49,25 @@ func (v *Violation) Error() string {
 
 // The shape of time in a run.
 const (
-	electionMin  = 150 * time.Millisecond
-	electionMax  = 300 * time.Millisecond
-	maxDrift     = 0.045 // of each clock; the ratio of two is below driftBound
-	driftBound   = 1.1
-	disturbEvery = 400 * time.Millisecond
-	operateEvery = 250 * time.Millisecond
-	proposeEvery = 12 * time.Millisecond
+	electionMin = 150 * time.Millisecond
+	electionMax = 300 * time.Millisecond
+	maxDrift    = 0.045 // of each clock; the ratio of two is below driftBound
+	driftBound  = 1.1
 	// quiet is the end of a run: every repair is over, and nobody may stand for election any more.
 	quiet = 2 * time.Second
+)
+
+// Pace says how dense a run is.
+type Pace struct {
+	Name                     string
+	Disturb, Operate, Client time.Duration // about so much time lies between two acts
+}
+
+var (
+	// Storm lets one thing happen upon the other, for seconds.
+	Storm = Pace{"storm", 400 * time.Millisecond, 250 * time.Millisecond, 12 * time.Millisecond}
+	// Long is an hour like that of a real cluster that has bad luck: some faults and some tens of client operations a minute.
+	Long = Pace{"long", 10 * time.Second, 40 * time.Second, 1500 * time.Millisecond}
 )
 
 // The size of a cluster.
@@ -66,20 +78,23 @@ const (
 
 // world is one run.
 type world struct {
-	opt    Options
-	rnd    *rand.Rand
-	now    time.Duration
-	queue  eventQueue
-	seq    uint64
-	static []raft.Member     // the flags of the first start
-	nodes  []*node           // all that run or may run again, members or not, by ID
-	byID   [maxID + 1]*node  // nil: there is none
-	ghosts [maxID + 1][]held // what directories that are gone had
-	net    network
-	truth  *truth
-	report Report
-	hash   fnv
-	faulty bool // faults and the chaos of the network are on
+	opt     Options
+	act     *stream           // of the decision that is being carried out
+	decided [chains]uint64    // decisions so far, by chain
+	born    [maxID + 1]uint64 // directories so far, by ID
+	kinds   swarm
+	now     time.Duration
+	queue   eventQueue
+	seq     uint64
+	static  []raft.Member     // the flags of the first start
+	nodes   []*node           // all that run or may run again, members or not, by ID
+	byID    [maxID + 1]*node  // nil: there is none
+	ghosts  [maxID + 1][]held // what directories that are gone had
+	net     network
+	truth   *truth
+	report  Report
+	hash    fnv
+	faulty  bool // faults and the chaos of the network are on
 	// calm is the end of a run: nobody may stand any more. It has the leader of calmTerm from calmFrom on.
 	calm     bool
 	calmTerm uint64
@@ -91,13 +106,19 @@ func Run(opt Options) (rep Report, err error) {
 	if opt.Nodes == 0 {
 		opt.Nodes = 3
 	}
+	if opt.Pace == (Pace{}) {
+		opt.Pace = Storm
+	}
 	if opt.For == 0 {
-		opt.For = 20 * time.Second
+		if opt.For = 20 * time.Second; opt.Pace == Long {
+			opt.For = time.Hour
+		}
 	}
 	if opt.Heal == 0 {
 		opt.Heal = 10 * time.Second
 	}
-	w := &world{opt: opt, rnd: rand.New(rand.NewPCG(opt.Seed, 0xc00d)), hash: fnvBegin, faulty: true,
+	begin := newStream(opt.Seed, "begin", 0)
+	w := &world{opt: opt, act: &begin, hash: fnvBegin, faulty: true,
 		report: Report{Seed: opt.Seed, Faults: map[string]int{}, Ops: map[string]int{}}}
 	defer func() {
 		switch p := recover().(type) {
@@ -113,9 +134,9 @@ func Run(opt Options) (rep Report, err error) {
 		rep = w.report
 	}()
 	w.build()
-	w.after(proposeEvery, w.propose)
-	w.after(disturbEvery, w.disturb)
-	w.after(operateEvery, w.operate)
+	w.after(opt.Pace.Client, w.propose)
+	w.after(opt.Pace.Disturb, w.disturb)
+	w.after(opt.Pace.Operate, w.operate)
 	w.runUntil(opt.For)
 	w.heal()
 	w.runUntil(opt.For + opt.Heal - quiet)
@@ -142,14 +163,6 @@ func (w *world) after(d time.Duration, f func()) {
 	w.queue.push(event{w.now + d, w.seq, f})
 }
 
-// between draws a duration.
-func (w *world) between(lo, hi time.Duration) time.Duration {
-	return lo + time.Duration(w.rnd.Int64N(int64(hi-lo)+1))
-}
-
-// chance is true once in n times.
-func (w *world) chance(n int) bool { return w.rnd.IntN(n) == 0 }
-
 // note puts what happens into the hash of the run, and shows it to whoever watches.
 func (w *world) note(format string, args ...any) {
 	line := fmt.Sprintf(format, args...)
@@ -174,7 +187,9 @@ func (w *world) build() {
 		w.static = append(w.static, raft.Member{ID: raft.MemberID(i + 1), Name: fmt.Sprintf("n%d", i+1), Address: fmt.Sprintf("sim:%d", i+1)})
 	}
 	w.truth = newTruth(w.static)
+	w.net.begin(w.opt.Seed)
 	w.net.calm()
+	w.kinds = w.chooseFaults()
 	for i := range w.static {
 		n := w.newNode(w.static[i].ID, w.static)
 		w.after(w.between(0, 200*time.Millisecond), n.start)
@@ -192,4 +207,4 @@ func (w *world) leader() (best *node) {
 }
 
 // anyNode draws one that exists.
-func (w *world) anyNode() *node { return w.nodes[w.rnd.IntN(len(w.nodes))] }
+func (w *world) anyNode() *node { return w.nodes[w.act.intn(len(w.nodes))] }

@@ -17,6 +17,7 @@ import (
 var (
 	flagSeed  = flag.Uint64("sim.seed", 1, "the first seed")
 	flagSeeds = flag.Uint64("sim.seeds", 30, "how many seeds")
+	flagPace  = flag.String("sim.pace", "storm", "storm, or long: an hour of sparse faults")
 	flagTrace = flag.Bool("sim.trace", false, "print every event")
 )
 
@@ -56,7 +57,7 @@ func TestSeeds(t *testing.T) {
 	logCounts(t, "faults", total.Faults)
 	logCounts(t, "operations", total.Ops)
 	if *flagSeeds >= 100 && !failed.Load() {
-		for _, k := range faultKinds {
+		for _, k := range FaultKinds() {
 			if total.Faults[k] == 0 {
 				t.Errorf("the fault %q never happened", k)
 			}
@@ -88,6 +89,9 @@ func options(seed uint64, t *testing.T) Options {
 		opt.Nodes = 5
 	case seed%10 == 1:
 		opt.Nodes = 1
+	}
+	if *flagPace == Long.Name {
+		opt.Pace, opt.For = Long, 0
 	}
 	if *flagTrace {
 		opt.Trace = func(line string) { t.Log(line) }

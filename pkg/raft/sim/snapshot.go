@@ -12,14 +12,14 @@ func (n *node) considerSnapshot() {
 	if n.disk.snap != nil {
 		has = n.disk.snap.meta.Index
 	}
-	if n.saving || n.machine.applied < has+n.patience || !n.w.chance(4) {
+	if n.saving || n.machine.applied < has+n.patience || !n.rnd.chance(4) {
 		return
 	}
 	n.saving = true
 	s := n.machine.snapshot()
-	took := n.w.between(time.Millisecond, 40*time.Millisecond)
-	if n.w.chance(8) {
-		took = n.w.between(40*time.Millisecond, time.Second)
+	took := n.rnd.between(time.Millisecond, 40*time.Millisecond)
+	if n.rnd.chance(8) {
+		took = n.rnd.between(40*time.Millisecond, time.Second)
 	}
 	n.later(took, func() { n.save(s) })
 }
@@ -39,22 +39,22 @@ func (n *node) save(s *snapshot) {
 	d.snap = s
 	w.operated("snapshot taken")
 	w.note("node %d has a snapshot at %d/%d", n.id, s.meta.Index, s.meta.Term)
-	if w.faulty && w.chance(12) {
+	if w.faulty && n.rnd.chance(12) {
 		w.happened("crash between a snapshot and the cut")
 		n.stop()
-		w.after(w.between(20*time.Millisecond, time.Second), n.start)
+		w.after(n.rnd.between(20*time.Millisecond, time.Second), n.start)
 		return
 	}
 	n.core.SetSnapshot(s.meta, n.clock())
 	n.turn()
-	n.later(w.between(0, 5*time.Millisecond), func() { n.cut(s.meta.Index) })
+	n.later(n.rnd.between(0, 5*time.Millisecond), func() { n.cut(s.meta.Index) })
 }
 
 // cut lets the log begin later. The core is told first, so that it asks for nothing that is about to go. A random
 // tail stays.
 func (n *node) cut(index uint64) {
 	w := n.w
-	to := min(index-min(index, uint64(w.rnd.IntN(60))), max(n.soft.Commit, 1)-1)
+	to := min(index-min(index, uint64(n.rnd.intn(60))), max(n.soft.Commit, 1)-1)
 	if to <= n.log.base {
 		return
 	}
@@ -63,7 +63,7 @@ func (n *node) cut(index uint64) {
 	w.operated("log cut")
 	w.note("node %d cuts its log up to %d", n.id, to)
 	n.turn()
-	n.later(w.between(0, 10*time.Millisecond), func() { n.disk.compact(to) })
+	n.later(n.rnd.between(0, 10*time.Millisecond), func() { n.disk.compact(to) })
 }
 
 // carry brings a snapshot to a peer, outside the network of messages: it takes its time, and may never arrive.
@@ -76,13 +76,13 @@ func (n *node) carry(m raft.Message) {
 	m.Incarnation = n.incarnation
 	w.operated("snapshot sent")
 	w.note("node %d sends node %d its snapshot at %d in term %d", n.id, m.To, s.meta.Index, m.Term)
-	took := w.between(time.Millisecond, 100*time.Millisecond)
-	if w.faulty && w.chance(5) {
+	took := n.rnd.between(time.Millisecond, 100*time.Millisecond)
+	if w.faulty && n.rnd.chance(5) {
 		w.happened("slow snapshot")
-		took = w.between(100*time.Millisecond, 2500*time.Millisecond)
+		took = n.rnd.between(100*time.Millisecond, 2500*time.Millisecond)
 	}
 	told := func(ok bool) {
-		n.later(w.between(50*time.Microsecond, 5*time.Millisecond), func() {
+		n.later(n.rnd.between(50*time.Microsecond, 5*time.Millisecond), func() {
 			n.core.SnapshotDone(m.To, s.meta.Index, ok, n.clock())
 			n.turn()
 		})
@@ -93,7 +93,7 @@ func (n *node) carry(m raft.Message) {
 		case to == nil || !to.awake() || w.net.cut[m.From][m.To] || !w.linked(n, to):
 			told(false)
 			return
-		case w.faulty && w.chance(6):
+		case w.faulty && n.rnd.chance(6):
 			w.happened("snapshot lost")
 			told(false)
 			return
@@ -111,19 +111,19 @@ func (n *node) receive(s *snapshot, m raft.Message, told func(ok bool)) {
 		w.hash = w.hash.message(w.now, &m)
 		w.show("%d→%d snapshot at %d/%d of term %d", m.From, m.To, s.meta.Index, s.meta.Term, m.Term)
 		n.step(m)
-		if w.faulty && w.chance(8) {
+		if w.faulty && n.rnd.chance(8) {
 			// Mostly while the batch that installs it is on its way to the disk.
-			n.later(w.between(0, 2*time.Millisecond), func() {
+			n.later(n.rnd.between(0, 2*time.Millisecond), func() {
 				w.happened("crash at an install")
 				n.stop()
-				w.after(w.between(20*time.Millisecond, time.Second), n.start)
+				w.after(n.rnd.between(20*time.Millisecond, time.Second), n.start)
 			})
 		}
 	}
-	n.later(w.between(0, 3*time.Millisecond), hand)
-	if w.faulty && w.chance(6) {
+	n.later(n.rnd.between(0, 3*time.Millisecond), hand)
+	if w.faulty && n.rnd.chance(6) {
 		w.happened("snapshot repeated")
-		n.later(w.between(time.Millisecond, 1500*time.Millisecond), hand)
+		n.later(n.rnd.between(time.Millisecond, 1500*time.Millisecond), hand)
 	}
 	w.after(3*time.Millisecond, func() { told(n.life == life && n.core != nil) })
 }
@@ -139,7 +139,7 @@ func (n *node) restore(meta *raft.SnapshotMeta) {
 		w.fail("node %d is to restore the snapshot at %d, and was handed %d", n.id, meta.Index, n.handed)
 	}
 	n.handed = meta.Index
-	n.applyAt = max(n.applyAt, w.now) + w.between(100*time.Microsecond, 30*time.Millisecond)
+	n.applyAt = max(n.applyAt, w.now) + n.rnd.between(100*time.Microsecond, 30*time.Millisecond)
 	n.later(n.applyAt-w.now, func() {
 		n.machine = s.state
 		n.checkMachine()

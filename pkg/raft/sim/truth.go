@@ -154,8 +154,11 @@ func (t *truth) elected(w *world, n *node, before *configEntry, committed uint64
 			w.fail("node %d leads term %d without the committed entry %d/%d", n.id, term, i+1, c.term)
 		}
 	}
-	if w.faulty && w.chance(3) {
-		n.later(0, func() { w.operateOn(n) }) // an operator who is in a hurry
+	if w.faulty && n.rnd.chance(3) {
+		n.later(0, func() { // an operator who is in a hurry
+			w.act = &n.rnd
+			w.operateOn(n)
+		})
 	}
 }
 
