@@ -1,5 +1,7 @@
 package raft
 
+import "github.com/coordd/coordd/internal/canary"
+
 // append puts entries at the end of the log; a configuration among them is in effect at once.
 func (c *Core) append(es []Entry) {
 	c.log.append(es...)
@@ -109,6 +111,9 @@ func (c *Core) syncPeers() {
 	}
 	for _, o := range old {
 		if _, listed := conf.conf.Member(o.id); listed {
+			continue
+		}
+		if canary.Broken(canary.RemovedIsTold) {
 			continue
 		}
 		if !o.leaving {

@@ -1,22 +1,34 @@
 package raft
 
-import "github.com/coordd/coordd/pkg/raft/quorum"
+import (
+	"slices"
+
+	"github.com/coordd/coordd/internal/canary"
+	"github.com/coordd/coordd/pkg/raft/quorum"
+)
 
 // maybeCommit commits what a majority holds durably, if it ends with an entry of this term (dissertation,
 // section 3.6.2, figure 3.7; rule 2). Match indexes only grow, so an answer of an earlier round counts.
 func (c *Core) maybeCommit() {
 	matches := c.lead.scratch[:0]
 	if c.current().conf.isVoter(c.id) {
-		matches = append(matches, c.log.durable) // the leader acknowledges to itself as the others do
+		own := c.log.durable // the leader acknowledges to itself as the others do
+		if canary.Broken(canary.LeaderCountsDurable) {
+			own = c.log.last
+		}
+		matches = append(matches, own)
 	}
 	for _, p := range c.peers {
-		if p.voter {
+		if p.voter || canary.Broken(canary.LearnerDoesNotCount) {
 			matches = append(matches, p.pr.Match)
 		}
 	}
 	c.lead.scratch = matches
 	index := quorum.Reached(matches)
-	if index > c.log.commit && c.log.term(index) == c.hard.Term {
+	if canary.Broken(canary.CommitMajority) {
+		index = slices.Max(matches)
+	}
+	if index > c.log.commit && (c.log.term(index) == c.hard.Term || canary.Broken(canary.CommitOwnTerm)) {
 		c.commitTo(index)
 	}
 }

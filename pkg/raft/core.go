@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/coordd/coordd/internal/canary"
 	"github.com/coordd/coordd/pkg/raft/tracker"
 )
 
@@ -108,7 +109,9 @@ func New(cfg Config, r Restored, now time.Duration) (*Core, error) {
 	c.clock.restore(c.log.lastEntry(), c.snapshot, now)
 	c.reads.nextRequest = cfg.Rand(1 << 62)
 	// A restarted voter may be bound by a promise that it no longer remembers having made (rule 18).
-	c.election.boundUntil = now + r.HardState.Promise
+	if !canary.Broken(canary.RestartedVoterWaits) {
+		c.election.boundUntil = now + r.HardState.Promise
+	}
 	c.noteListed()
 	c.syncPeers()
 	c.restoreBlank(r.HardState.Vote)

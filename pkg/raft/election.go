@@ -3,6 +3,7 @@ package raft
 import (
 	"time"
 
+	"github.com/coordd/coordd/internal/canary"
 	"github.com/coordd/coordd/pkg/raft/quorum"
 )
 
@@ -48,12 +49,12 @@ func (c *Core) bound() bool {
 // mayTransfer reports whether a campaign that a leader asked for breaks the promise to that leader, who gave
 // up its lease: for one request, in the term after the asking leader's (rule 6).
 func (c *Core) mayTransfer(m *Message) bool {
-	return m.Type == MsgVote && m.Term == c.hard.Term+1 && (c.role != Leader || c.lead.noLease)
+	return m.Type == MsgVote && (m.Term == c.hard.Term+1 || canary.Broken(canary.TransferBypassesOnce)) && (c.role != Leader || c.lead.noLease)
 }
 
 // sticky reports whether a request for a vote in a newer term is refused without a look at it.
 func (c *Core) sticky(m *Message) bool {
-	if m.Transfer {
+	if m.Transfer || canary.Broken(canary.StickyLeader) {
 		return false
 	}
 	if c.role == Leader {
@@ -65,8 +66,9 @@ func (c *Core) sticky(m *Message) bool {
 // eligible reports whether this member may campaign. While a snapshot is not durable and restored here, it does
 // not (rule 8).
 func (c *Core) eligible() bool {
-	return c.electable() && c.recovering == nil && c.trusted() && !c.diskStalled() &&
-		c.log.durable >= c.log.base && c.log.applied >= c.log.base
+	return c.electable() && (c.recovering == nil || canary.Broken(canary.RecoveringNoStand)) && c.trusted() &&
+		(!c.diskStalled() || canary.Broken(canary.StalledDiskNoStand)) &&
+		((c.log.durable >= c.log.base && c.log.applied >= c.log.base) || canary.Broken(canary.SnapshotBeforeStand))
 }
 
 // electable reports whether this member may campaign as far as the membership goes. One that may not any more still
@@ -79,6 +81,9 @@ func (c *Core) electable() bool {
 	}
 	stands := func(conf *Configuration) bool {
 		m, listed := conf.Member(c.id)
+		if !listed && canary.Broken(canary.RemovedNeverStands) {
+			return true
+		}
 		return listed && !m.Learner && !m.Standby && (m.Incarnation.IsZero() || m.Incarnation == c.cfg.Incarnation)
 	}
 	before := c.configs.before(c.log.commit)
@@ -160,7 +165,7 @@ func (c *Core) countVotes() {
 	if c.current().conf.isVoter(c.id) {
 		voters++
 		// A candidate's own vote counts once it is durable (rule 1).
-		if c.role == PreCandidate || (c.stored.Term == c.hard.Term && c.stored.Vote == c.id) {
+		if c.role == PreCandidate || (c.stored.Term == c.hard.Term && c.stored.Vote == c.id) || canary.Broken(canary.OwnVoteDurable) {
 			yes++
 		}
 	}
@@ -176,7 +181,14 @@ func (c *Core) countVotes() {
 			no++
 		}
 	}
-	switch outcome := quorum.Decide(voters, yes, no); {
+	outcome := quorum.Decide(voters, yes, no)
+	switch {
+	case yes > 0 && canary.Broken(canary.VoteMajority):
+		outcome = quorum.Won
+	case no > 0 && canary.Broken(canary.PreVoteLostByMajority):
+		outcome = quorum.Lost
+	}
+	switch {
 	case outcome == quorum.Won && c.role == PreCandidate:
 		c.campaign(false)
 	case outcome == quorum.Won:

@@ -1,6 +1,10 @@
 package raft
 
-import "time"
+import (
+	"time"
+
+	"github.com/coordd/coordd/internal/canary"
+)
 
 // followed makes the sender of an append or heartbeat of this term this member's leader. It reports false
 // where there is another one, which no correct member can bring about.
@@ -31,18 +35,22 @@ func onAppend(c *Core, p *peer, m *Message) {
 			return
 		}
 		news = news[base-m.Index:]
-	} else if !c.log.matches(m.Index, m.LogTerm) {
+	} else if !c.log.matches(m.Index, m.LogTerm) && (m.Index > c.log.last || !canary.Broken(canary.AppendChecksPrevious)) {
 		c.reject(m, m.LogTerm)
 		return
 	}
-	for len(news) > 0 && c.log.matches(news[0].Index, news[0].Term) {
+	for len(news) > 0 && c.log.matches(news[0].Index, news[0].Term) && !canary.Broken(canary.AppendKeepsMatching) {
 		news = news[1:] // a repeat; it must not cut what came after it (rule 3)
 	}
 	if len(news) > 0 && !c.accept(news) {
 		return
 	}
 	// What lies behind the message may still be of another leader (rule 4).
-	c.commitTo(min(m.Commit, last))
+	reach := last
+	if canary.Broken(canary.CommitClamped) {
+		reach = c.log.last
+	}
+	c.commitTo(min(m.Commit, reach))
 	c.acknowledge(m, last)
 }
 
@@ -94,7 +102,7 @@ func (c *Core) acknowledge(m *Message, index uint64) {
 // promise is the sticky window that an acknowledgement carries. The longest ever promised is durable
 // before it is said, because a restarted voter must honour it (rule 18).
 func (c *Core) promise() time.Duration {
-	if c.hard.Promise < c.cfg.ElectionTimeoutMin {
+	if c.hard.Promise < c.cfg.ElectionTimeoutMin && !canary.Broken(canary.PromiseStored) {
 		c.hard.Promise = c.cfg.ElectionTimeoutMin
 		c.hardChanged = true
 	}
@@ -114,7 +122,11 @@ func onHeartbeat(c *Core, p *peer, m *Message) {
 		// Nothing to compare with, on one side or the other. What is committed comes with the next append.
 	case c.log.matches(m.Index, m.LogTerm):
 		// What this leader knows to match may be committed; nothing beyond (rule 4).
-		c.commitTo(min(m.Commit, m.Index))
+		reach := m.Index
+		if canary.Broken(canary.HeartbeatCommit) {
+			reach = c.log.last
+		}
+		c.commitTo(min(m.Commit, reach))
 	case m.LogTerm == 0:
 		c.reject(m, c.hard.Term)
 	default:
@@ -123,7 +135,7 @@ func onHeartbeat(c *Core, p *peer, m *Message) {
 		c.reject(m, m.LogTerm)
 	}
 	resp.Commit = c.log.commit
-	if c.stored.Term == c.hard.Term && c.stored.Promise == c.hard.Promise {
+	if c.stored.Term == c.hard.Term && c.stored.Promise == c.hard.Promise && !canary.Broken(canary.HeartbeatDoesNotWait) {
 		c.send = append(c.send, resp)
 	} else {
 		c.after = append(c.after, resp)

@@ -3,6 +3,7 @@ package raft
 import (
 	"time"
 
+	"github.com/coordd/coordd/internal/canary"
 	"github.com/coordd/coordd/pkg/raft/quorum"
 )
 
@@ -83,7 +84,7 @@ func (c *Core) newSession() uint64 {
 func (c *Core) ready() bool { return c.role == Leader && c.log.commit >= c.lead.termStart }
 
 func (c *Core) tickLeader() {
-	if c.cfg.CheckQuorum && !c.inTouch(c.cfg.ElectionTimeoutMax) {
+	if c.cfg.CheckQuorum && !c.inTouch(c.cfg.ElectionTimeoutMax) && !canary.Broken(canary.DeafLeaderStepsDown) {
 		c.becomeFollower(c.hard.Term, 0)
 		return
 	}

@@ -1,8 +1,10 @@
 package raft
 
 import (
+	"slices"
 	"time"
 
+	"github.com/coordd/coordd/internal/canary"
 	"github.com/coordd/coordd/pkg/raft/quorum"
 )
 
@@ -15,7 +17,7 @@ import (
 // must drop it when Output.State shows another role or term.
 func (c *Core) Lease(now time.Duration) (until time.Duration, ok bool) {
 	now = max(now, c.now)
-	if !c.ready() || c.lead.noLease {
+	if !c.ready() || (c.lead.noLease && !canary.Broken(canary.LeaseEndsInTransfer)) {
 		return 0, false
 	}
 	ends := c.lead.instants[:0]
@@ -30,5 +32,8 @@ func (c *Core) Lease(now time.Duration) (until time.Duration, ok bool) {
 	}
 	c.lead.instants = ends
 	until = quorum.Reached(ends)
+	if canary.Broken(canary.LeaseMajority) {
+		until = slices.Max(ends)
+	}
 	return until, until > now
 }

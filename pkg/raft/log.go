@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+
+	"github.com/coordd/coordd/internal/canary"
 )
 
 // raftLog is the log as a core knows it: the terms of all entries, the last entries themselves, and how
@@ -146,6 +148,12 @@ func (l *raftLog) matches(index, term uint64) bool {
 // upToDate reports whether a log that ends with (index, term) is at least as new as this one: the term
 // decides, then the index (dissertation, section 3.6.1; rule 5).
 func (l *raftLog) upToDate(index, term uint64) bool {
+	switch {
+	case canary.Broken(canary.VoteComparesLogs):
+		return index >= l.last
+	case canary.Broken(canary.TermBeforeIndex):
+		return term >= l.lastTerm && index >= l.last
+	}
 	return term > l.lastTerm || (term == l.lastTerm && index >= l.last)
 }
 
@@ -160,6 +168,9 @@ func (l *raftLog) mayMatch(upTo, term uint64) (index, termAt uint64) {
 		}
 		if l.runs[i].Term <= term {
 			return index, l.runs[i].Term
+		}
+		if canary.Broken(canary.RejectionSkipsTerms) {
+			return index - 1, l.term(index - 1)
 		}
 		index = l.runs[i].First - 1
 	}

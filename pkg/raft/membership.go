@@ -3,6 +3,8 @@ package raft
 import (
 	"fmt"
 	"slices"
+
+	"github.com/coordd/coordd/internal/canary"
 )
 
 // configAt is a configuration with the index of its entry; index 0 is the static configuration.
@@ -56,6 +58,9 @@ func (s *configStack) cut(after uint64) bool {
 	n := len(s.stack)
 	for n > 1 && s.stack[n-1].index > after {
 		n--
+	}
+	if canary.Broken(canary.ChangeRollsBack) {
+		return false
 	}
 	changed := n < len(s.stack)
 	s.stack = slices.Delete(s.stack, n, len(s.stack))
@@ -121,7 +126,7 @@ func checkChange(from, to Configuration) error {
 			changed++
 		}
 	}
-	if changed > 1 {
+	if changed > 1 && !canary.Broken(canary.OneVoterAtATime) {
 		return fmt.Errorf("%w: %d voters change at once", errConfiguration, changed)
 	}
 	return nil

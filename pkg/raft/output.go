@@ -1,5 +1,7 @@
 package raft
 
+import "github.com/coordd/coordd/internal/canary"
+
 // Output returns what has accumulated since the last call, for the caller to carry out. Many inputs may
 // come between two calls: that is the batching. Nothing that it returns is changed later, and the caller
 // must not change the entries either, because they are shared.
@@ -27,8 +29,11 @@ func (c *Core) Output() Output {
 
 // nextBatch gathers what has to be written, and the messages that wait for it.
 func (c *Core) nextBatch() *AppendBatch {
+	if canary.Broken(canary.DurableBeforeSaid) {
+		c.send, c.after = append(c.send, c.after...), nil
+	}
 	changes := c.hardChanged || c.log.handed < c.log.last || c.writes.handed > c.log.handed || c.installing != nil
-	if !changes && len(c.writes.queue) == 0 {
+	if !changes && (len(c.writes.queue) == 0 || canary.Broken(canary.RepeatsWait)) {
 		// Everything before is durable, so nothing has to wait.
 		c.send = append(c.send, c.after...)
 		c.after = nil

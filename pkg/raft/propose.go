@@ -3,6 +3,8 @@ package raft
 import (
 	"fmt"
 	"time"
+
+	"github.com/coordd/coordd/internal/canary"
 )
 
 // Propose appends entries to the leader's log: all of them or none. They are committed when an Apply shows
@@ -37,7 +39,8 @@ func (c *Core) Propose(ps []Proposal, now time.Duration) (first, term uint64, er
 		return c.log.last + 1, c.hard.Term, nil
 	case bytes > c.cfg.MaxUncommittedBytes:
 		return 0, 0, fmt.Errorf("%w: %d bytes at once, at most %d", ErrTooLarge, bytes, c.cfg.MaxUncommittedBytes)
-	case c.lead.uncommittedBytes+bytes > c.cfg.MaxUncommittedBytes, c.applies.full(c.cfg.MaxApplyBytes):
+	case c.lead.uncommittedBytes+bytes > c.cfg.MaxUncommittedBytes && !canary.Broken(canary.UncommittedBound),
+		c.applies.full(c.cfg.MaxApplyBytes) && !canary.Broken(canary.ApplyBacklogBound):
 		return 0, 0, ErrBusy
 	}
 	defer c.settle()
@@ -84,7 +87,8 @@ func (c *Core) checkConfigProposal(ps []Proposal, i int) error {
 	if len(ps) > 1 {
 		return fmt.Errorf("%w: it comes together with other proposals", ErrChangePending)
 	}
-	if !c.ready() || c.configs.pending(c.log.commit) {
+	if (!c.ready() && !canary.Broken(canary.ChangeAfterTermStart)) ||
+		(c.configs.pending(c.log.commit) && !canary.Broken(canary.OneChangeAtATime)) {
 		return ErrChangePending
 	}
 	next, err := DecodeConfiguration(ps[i].Data)

@@ -3,6 +3,7 @@ package raft
 import (
 	"time"
 
+	"github.com/coordd/coordd/internal/canary"
 	"github.com/coordd/coordd/pkg/raft/quorum"
 )
 
@@ -64,15 +65,23 @@ func refuseReadIndex(c *Core, p *peer, m *Message) { c.refuse(m, MsgReadIndexRes
 // joinReads begins a round for the reads that wait, unless one for earlier reads is still under way: those
 // that arrive meanwhile share the next.
 func (c *Core) joinReads() {
-	if len(c.reads.waiting) > 0 && len(c.reads.joined) == 0 && c.ready() {
+	if len(c.reads.waiting) > 0 && len(c.reads.joined) == 0 && c.readable() {
+		if canary.Broken(canary.ReadJoinsLaterRound) && c.lead.rounds.last > 0 {
+			c.join(c.lead.rounds.last)
+			c.finishReads()
+			return
+		}
 		c.startRound()
 	}
 }
 
+// readable reports whether what this leader has as committed is all that ever was (dissertation, section 6.4).
+func (c *Core) readable() bool { return c.ready() || canary.Broken(canary.ReadAfterTermStart) }
+
 // join lets the reads that wait take part in a round that is about to be sent: it begins after they
 // arrived, and their index is what is committed now (dissertation, section 6.4).
 func (c *Core) join(round uint64) {
-	if len(c.reads.waiting) == 0 || !c.ready() {
+	if len(c.reads.waiting) == 0 || !c.readable() {
 		return
 	}
 	c.reads.joined = append(c.reads.joined, joinedReads{round: round, index: c.log.commit, reqs: c.reads.waiting})
@@ -95,6 +104,9 @@ func (c *Core) finishReads() {
 	}
 	c.lead.scratch = acked
 	proved := quorum.Reached(acked)
+	if canary.Broken(canary.ReadNeedsRound) {
+		proved = c.lead.rounds.last
+	}
 	n := 0
 	for n < len(c.reads.joined) && c.reads.joined[n].round <= proved {
 		c.answerReads(&c.reads.joined[n])

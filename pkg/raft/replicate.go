@@ -3,6 +3,7 @@ package raft
 import (
 	"time"
 
+	"github.com/coordd/coordd/internal/canary"
 	"github.com/coordd/coordd/pkg/raft/tracker"
 )
 
@@ -25,7 +26,7 @@ func (c *Core) replicate(p *peer) {
 			return
 		}
 		es, bytes := c.log.slice(pr.Next, c.log.last+1, min(c.cfg.MaxMessageBytes, pr.Room(c.cfg.MaxInflightBytes)))
-		if pr.Inflight.Len() > 0 && pr.Inflight.Bytes()+bytes > c.cfg.MaxInflightBytes {
+		if pr.Inflight.Len() > 0 && pr.Inflight.Bytes()+bytes > c.cfg.MaxInflightBytes && !canary.Broken(canary.InflightBound) {
 			break
 		}
 		c.sendAppend(p, es, bytes)
@@ -107,7 +108,7 @@ func (c *Core) sameAsLog(lo uint64, es []Entry) bool {
 
 // onAppendResp takes a follower's acknowledgement or rejection.
 func onAppendResp(c *Core, p *peer, m *Message) {
-	if m.Session != p.pr.Session {
+	if m.Session != p.pr.Session && !canary.Broken(canary.SessionCompared) {
 		c.Stats.Unexpected++
 		return
 	}
@@ -124,7 +125,11 @@ func onAppendResp(c *Core, p *peer, m *Message) {
 		c.rejected(p, m)
 		return
 	}
-	if p.pr.Acked(m.Index) {
+	acked := m.Index
+	if canary.Broken(canary.CommitByMatch) {
+		acked = p.pr.Next - 1
+	}
+	if p.pr.Acked(acked) {
 		c.maybeCommit()
 	}
 	c.warmUp(p)

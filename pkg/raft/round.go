@@ -1,6 +1,10 @@
 package raft
 
-import "time"
+import (
+	"time"
+
+	"github.com/coordd/coordd/internal/canary"
+)
 
 // rounds remembers when the latest heartbeat rounds were sent.
 type rounds struct {
@@ -41,8 +45,12 @@ func (c *Core) startRound() {
 }
 
 func (c *Core) sendHeartbeat(p *peer) {
+	commit := min(p.pr.Match, c.log.commit)
+	if canary.Broken(canary.HeartbeatCommit) {
+		commit = c.log.commit
+	}
 	c.send = append(c.send, Message{Type: MsgHeartbeat, From: c.id, To: p.id, Term: c.hard.Term, Session: p.pr.Session,
-		Index: p.pr.Match, LogTerm: c.log.term(p.pr.Match), Commit: min(p.pr.Match, c.log.commit), Round: c.lead.rounds.last})
+		Index: p.pr.Match, LogTerm: c.log.term(p.pr.Match), Commit: commit, Round: c.lead.rounds.last})
 }
 
 // onHeartbeatResp takes the answer to one round. It says nothing about the log (rule 4).
@@ -63,8 +71,21 @@ func onHeartbeatResp(c *Core, p *peer, m *Message) {
 		return
 	}
 	p.pr.Commit = max(p.pr.Commit, m.Commit)
+	if canary.Broken(canary.HeartbeatIsNoAck) && p.pr.Acked(p.pr.Next-1) {
+		c.maybeCommit()
+	}
 	if sent, ok := c.lead.rounds.sent(m.Round); ok {
-		promised := time.Duration(float64(m.Promise) / c.cfg.DriftBound)
+		if canary.Broken(canary.LeaseFromSend) {
+			sent = c.now
+		}
+		promise, drift := m.Promise, c.cfg.DriftBound
+		if canary.Broken(canary.LeaseByPromise) {
+			promise = c.cfg.ElectionTimeoutMin
+		}
+		if canary.Broken(canary.LeaseDrift) {
+			drift = 1
+		}
+		promised := time.Duration(float64(promise) / drift)
 		p.pr.PromisedUntil = max(p.pr.PromisedUntil, sent+promised)
 	}
 	if m.Round > p.pr.Round {

@@ -1,6 +1,10 @@
 package raft
 
-import "time"
+import (
+	"time"
+
+	"github.com/coordd/coordd/internal/canary"
+)
 
 // handler takes one message in one role. The message passed admit: it is well formed, of this term (votes
 // of the term that they ask for), and its sender is known, but for what leaders and candidates send, where p is
@@ -125,6 +129,9 @@ func (c *Core) admitNewer(m *Message) bool {
 		return false
 	case MsgVote:
 		if c.sticky(m) {
+			if canary.Broken(canary.StickyKeepsTerm) {
+				c.becomeFollower(m.Term, 0)
+			}
 			c.refuse(m, MsgVoteResp)
 			c.Stats.StickyRefusals++
 			return false
@@ -146,6 +153,9 @@ func (c *Core) admitNewer(m *Message) bool {
 }
 
 func (c *Core) admitOlder(m *Message) bool {
+	if canary.Broken(canary.LowerTermAnswered) && asks(m.Type) {
+		return false
+	}
 	switch m.Type {
 	case MsgPreVote:
 		c.refuse(m, MsgPreVoteResp)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/coordd/coordd/internal/canary"
 	"github.com/coordd/coordd/pkg/raft/tracker"
 )
 
@@ -77,7 +78,7 @@ func (c *Core) sendTimeoutNow() {
 		c.lead.transfer = transfer{}
 		return
 	}
-	if p.pr.Match == c.log.last {
+	if p.pr.Match == c.log.last || canary.Broken(canary.TransferCatchesUp) {
 		c.send = append(c.send, Message{Type: MsgTimeoutNow, From: c.id, To: p.id, Term: c.hard.Term})
 	}
 }

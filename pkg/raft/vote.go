@@ -1,5 +1,7 @@
 package raft
 
+import "github.com/coordd/coordd/internal/canary"
+
 // onPreVote answers whether this member would vote for a candidate. It changes nothing: no term, no vote,
 // no timer (dissertation, section 9.6). A grant echoes the term that was asked for, a refusal carries ours.
 func onPreVote(c *Core, p *peer, m *Message) {
@@ -21,7 +23,8 @@ func onPreVote(c *Core, p *peer, m *Message) {
 func onVote(c *Core, p *peer, m *Message) {
 	repeated := c.hard.Vote == m.From
 	// The promise to a leader outlives its term: this term may have been adopted without a vote.
-	free := c.hard.Vote == 0 && c.leader == 0 && (m.Transfer || !c.bound())
+	free := c.hard.Vote == 0 && c.leader == 0 && (m.Transfer || !c.bound() || canary.Broken(canary.StickyLeader))
+	free = free || canary.Broken(canary.OneVoteATerm)
 	if !c.wouldVote(m) || (!repeated && !free) {
 		c.refuse(m, MsgVoteResp)
 		return
@@ -37,8 +40,11 @@ func onVote(c *Core, p *peer, m *Message) {
 // wouldVote tells whether a candidate's log is new enough, for any log and for one that lost its end, and
 // whether this member may vote at all.
 func (c *Core) wouldVote(m *Message) bool {
+	if c.role == Standby && canary.Broken(canary.StandbyLogCounts) {
+		return true
+	}
 	if !c.trusted() || !c.log.upToDate(m.Index, m.LogTerm) {
 		return false
 	}
-	return c.recovering == nil || !(Mark{LastTerm: m.LogTerm, Last: m.Index}).Before(*c.recovering)
+	return c.recovering == nil || canary.Broken(canary.RecoveringVotes) || !(Mark{LastTerm: m.LogTerm, Last: m.Index}).Before(*c.recovering)
 }

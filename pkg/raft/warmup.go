@@ -1,6 +1,10 @@
 package raft
 
-import "time"
+import (
+	"time"
+
+	"github.com/coordd/coordd/internal/canary"
+)
 
 // warmup follows a learner that is to become a voter (dissertation, section 4.2.1). The leader replicates to it in
 // rounds: a round is over when the learner has what the log held at the round's beginning. Once a round took no
@@ -94,6 +98,12 @@ func (c *Core) nextOwnChange(before Configuration) (Configuration, bool) {
 	version := ^uint32(0)
 	for i := range before.Members {
 		version = min(version, before.Members[i].Version)
+	}
+	if canary.Broken(canary.VersionOfAll) {
+		version = before.Version
+		for i := range before.Members {
+			version = max(version, before.Members[i].Version)
+		}
 	}
 	if len(before.Members) > 0 && version > before.Version {
 		next := before.Clone()

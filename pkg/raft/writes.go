@@ -1,6 +1,10 @@
 package raft
 
-import "time"
+import (
+	"time"
+
+	"github.com/coordd/coordd/internal/canary"
+)
 
 // write is a batch on its way to the disk.
 type write struct {
@@ -23,6 +27,9 @@ type writes struct {
 // cut limits what the batches under way vouch for. [Otherwise a completion for an entry that was cut and
 // replaced by one of equal index would acknowledge the replacement before it is written.]
 func (w *writes) cut(after uint64) {
+	if canary.Broken(canary.CutVouchesForNothing) {
+		return
+	}
 	for i := range w.queue {
 		w.queue[i].covers = min(w.queue[i].covers, after)
 	}
@@ -36,7 +43,7 @@ func (c *Core) AppendDone(seq, term, last uint64, now time.Duration) {
 	n := -1
 	for i := range c.writes.queue {
 		if w := &c.writes.queue[i]; w.seq == seq {
-			if w.lastTerm == term && w.last == last {
+			if (w.lastTerm == term && w.last == last) || canary.Broken(canary.CompletionMatches) {
 				n = i
 			}
 			break
