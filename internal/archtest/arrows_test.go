@@ -18,7 +18,7 @@ var arrows = map[string][]string{
 	"cmd/coordd":            {"internal/cli"},
 	"internal/cli":          {"internal/daemon", "pkg/client", "api/coordd/v1", "pkg/idgen"},
 	"internal/daemon":       {"internal/service", "internal/console", "internal/machine", "pkg/raft/node", "pkg/raft", "pkg/raft/storage", "pkg/transport", "pkg/metrics", "api/coordd/v1", "internal/canary"},
-	"internal/service":      {"internal/machine", "pkg/raft/node", "pkg/raft", "api/coordd/v1", "internal/canary"},
+	"internal/service":      {"internal/machine", "internal/service/decide", "pkg/raft/node", "pkg/raft", "api/coordd/v1", "internal/canary"},
 	"internal/console":      {"internal/service", "internal/machine", "pkg/raft/node", "pkg/raft", "pkg/raft/redirect", "api/coordd/v1"},
 	"internal/machine":      {"pkg/locks", "pkg/idgen", "internal/canary"},
 	"internal/archtest":     {},
@@ -30,7 +30,7 @@ var arrows = map[string][]string{
 	"pkg/raft/quorum":       {},
 	"pkg/raft/tracker":      {"pkg/raft/quorum", "internal/canary"},
 	"pkg/raft/storage":      {"pkg/raft", "internal/canary"},
-	"pkg/raft/sim":          {"pkg/raft", "pkg/raft/storage"},
+	"pkg/raft/sim":          {"pkg/raft", "pkg/raft/storage", "internal/machine", "internal/service/decide", "internal/canary"},
 	"pkg/raft/node":         {"pkg/raft", "pkg/raft/storage", "pkg/transport", "internal/canary"},
 	"pkg/raft/redirect":     {},
 	"pkg/transport":         {"pkg/raft", "internal/canary"},
@@ -41,6 +41,8 @@ var arrows = map[string][]string{
 	"pkg/client/coorddtest": {"pkg/client", "internal/service", "internal/machine", "pkg/raft/node", "pkg/raft", "pkg/raft/storage", "pkg/transport"},
 	"examples":              {"pkg/raft", "pkg/raft/node", "pkg/raft/redirect", "pkg/raft/storage", "pkg/transport"},
 	"pkg/metrics":           {"internal/service", "pkg/raft/node", "pkg/raft", "pkg/raft/storage", "pkg/transport", "api/coordd/v1"},
+
+	"internal/service/decide": {"pkg/raft", "internal/canary"},
 }
 
 type listed struct {

@@ -3,11 +3,11 @@ package service
 import (
 	"fmt"
 	"io"
-	"math"
 	"sync/atomic"
 	"time"
 
 	"github.com/coordd/coordd/internal/machine"
+	"github.com/coordd/coordd/internal/service/decide"
 	"github.com/coordd/coordd/pkg/raft"
 	"github.com/coordd/coordd/pkg/raft/node"
 )
@@ -17,7 +17,7 @@ const (
 	// may not have pushed any more.
 	recentEvents = 1024
 	// noDue stands for "nothing ends".
-	noDue = math.MaxInt64
+	noDue = decide.NoDue
 )
 
 var (

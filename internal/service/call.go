@@ -60,18 +60,8 @@ func (b *batch) reads() bool {
 	return false
 }
 
-// take removes the calls at the front of q that fit into one entry: at least one, and then as many as both
-// bounds allow.
-func take(q []*call, maxCommands, maxBytes int) (taken, rest []*call) {
-	n, commands, bytes := 0, 0, 0
-	for n < len(q) {
-		c := q[n]
-		commands += len(c.cmds)
-		bytes += c.bytes
-		if n > 0 && (commands > maxCommands || bytes > maxBytes) {
-			break
-		}
-		n++
-	}
-	return q[:n:n], q[n:]
-}
+// Commands is how many commands of an entry the call takes.
+func (c *call) Commands() int { return len(c.cmds) }
+
+// Bytes estimates what they take.
+func (c *call) Bytes() int { return c.bytes }

@@ -3,6 +3,8 @@ package service
 import (
 	"context"
 	"time"
+
+	"github.com/coordd/coordd/internal/service/decide"
 )
 
 const (
@@ -10,8 +12,6 @@ const (
 	healthLook = 100 * time.Millisecond
 	// transferTimeout bounds a hand-over.
 	transferTimeout = 5 * time.Second
-	// handoverPause is between two tries to find a member that can serve.
-	handoverPause = time.Second
 )
 
 // watchNATS runs for the rest of a reign. Without NATS clients can't renew their sessions, so time must not
@@ -20,7 +20,7 @@ func (r *reign) watchNATS() {
 	s := r.s
 	look := time.NewTicker(healthLook)
 	defer look.Stop()
-	var triedHandover time.Time
+	var w decide.Watch
 	lost := false
 	for {
 		select {
@@ -30,24 +30,21 @@ func (r *reign) watchNATS() {
 			return
 		case <-look.C:
 		}
-		healthy := s.prober.healthy()
-		switch {
-		case healthy && r.serving.Load():
-		case healthy:
+		switch w.Look(time.Since(s.started), s.prober.healthy(), r.serving.Load()) {
+		case decide.Serve:
 			if s.prober.reachable(r.ctx) && r.setServing(true) == nil {
 				if lost {
 					s.cfg.Logger.Info("nats is back, serving again")
 				}
 				lost = false
 			}
-		case r.serving.Load():
+		case decide.Stop:
 			s.cfg.Logger.Warn("nats does not carry messages to the other members, nothing expires until it does",
 				"for", s.cfg.Timing.NATSLost)
 			lost = true
 			// If this can't be committed, no later entry of this term is either, and nothing ends.
 			_ = r.setServing(false)
-		case time.Since(triedHandover) > handoverPause:
-			triedHandover = time.Now()
+		case decide.HandOver:
 			r.handOver()
 		}
 	}

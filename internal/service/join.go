@@ -1,28 +1,21 @@
 package service
 
 import (
-	"errors"
 	"sync"
 	"time"
 
 	coorddv1 "github.com/coordd/coordd/api/coordd/v1"
 	"github.com/coordd/coordd/internal/machine"
-	"github.com/coordd/coordd/pkg/raft"
+	"github.com/coordd/coordd/internal/service/decide"
 	"github.com/coordd/coordd/pkg/raft/node"
 )
 
-// joiner turns queued calls into log entries. While some entries are under way, whatever arrives waits and
-// becomes the next one: the batch grows with the load and no timer is needed. Keepalives alone wait on purpose,
-// so that those of many sessions share an entry, and then go first.
+// joiner proposes queued calls; what goes into which entry is for decide.Joiner to say.
 type joiner struct {
 	r *reign
 
-	mu       sync.Mutex
-	queue    []*call
-	beats    []*call   // keepalives
-	lastBeat time.Time // when keepalives last left
-	entries  int       // under way
-	closed   bool
+	mu sync.Mutex
+	j  decide.Joiner[*call]
 
 	wake chan struct{}
 }
@@ -32,13 +25,8 @@ func newJoiner(r *reign) *joiner { return &joiner{r: r, wake: make(chan struct{}
 func (j *joiner) put(c *call) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.closed {
+	if !j.j.Put(c, c.verb.kind == machine.KindSessionKeepalive) {
 		return false
-	}
-	if c.verb.kind == machine.KindSessionKeepalive {
-		j.beats = append(j.beats, c)
-	} else {
-		j.queue = append(j.queue, c)
 	}
 	j.kick()
 	return true
@@ -55,10 +43,7 @@ func (j *joiner) kick() {
 func (j *joiner) close() []*call {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.closed = true
-	left := append(j.beats, j.queue...)
-	j.beats, j.queue = nil, nil
-	return left
+	return j.j.Close()
 }
 
 // run proposes until the reign is over.
@@ -73,9 +58,9 @@ func (j *joiner) run() {
 		case <-beat.C:
 		}
 		for {
-			calls, beatIn := j.next(time.Now())
+			calls, again := j.next()
 			if calls == nil {
-				beat.Reset(beatIn)
+				beat.Reset(again)
 				break
 			}
 			j.propose(calls)
@@ -83,37 +68,12 @@ func (j *joiner) run() {
 	}
 }
 
-// next takes the calls of the next entry, keepalives first. With nothing to do now it returns nil and the time
-// after which to look for keepalives again.
-func (j *joiner) next(now time.Time) (calls []*call, beatIn time.Duration) {
-	l := &j.r.s.cfg.Limits
+func (j *joiner) next() ([]*call, time.Duration) {
+	s := j.r.s
+	l := &s.cfg.Limits
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.closed {
-		return nil, time.Hour
-	}
-	beatIn = time.Hour
-	if len(j.beats) > 0 {
-		// One that comes after a quiet while leaves at once. They don't count against the entries under way.
-		beatIn = j.r.s.cfg.Timing.KeepaliveJoin - now.Sub(j.lastBeat)
-		if beatIn <= 0 {
-			calls, j.beats = take(j.beats, l.EntryCommands, l.EntryBytes)
-			if len(j.beats) == 0 {
-				j.lastBeat, j.beats = now, nil
-			}
-			j.entries++
-			return calls, 0
-		}
-	}
-	if len(j.queue) == 0 || j.entries >= l.Entries {
-		return nil, beatIn
-	}
-	calls, j.queue = take(j.queue, l.EntryCommands, l.EntryBytes)
-	if len(j.queue) == 0 {
-		j.queue = nil
-	}
-	j.entries++
-	return calls, 0
+	return j.j.Next(time.Since(s.started), decide.Bounds{Commands: l.EntryCommands, Bytes: l.EntryBytes, Entries: l.Entries, Join: s.cfg.Timing.KeepaliveJoin})
 }
 
 // propose makes one entry of the calls and hands it to the node.
@@ -145,7 +105,7 @@ func (j *joiner) unencodable(calls []*call, err error) {
 		return
 	}
 	j.mu.Lock()
-	j.entries += len(calls) - 1
+	j.j.Split(len(calls))
 	j.mu.Unlock()
 	for i := range calls {
 		j.propose(calls[i : i+1 : i+1])
@@ -154,14 +114,14 @@ func (j *joiner) unencodable(calls []*call, err error) {
 
 func commandsOf(calls []*call) (n int) {
 	for _, c := range calls {
-		n += len(c.cmds)
+		n += c.Commands()
 	}
 	return n
 }
 
 func (j *joiner) left() {
 	j.mu.Lock()
-	j.entries--
+	j.j.Left()
 	j.kick()
 	j.mu.Unlock()
 }
@@ -206,14 +166,14 @@ func (j *joiner) done(calls []*call, res node.Result, err error) {
 // it says what is certain; in doubt it stays silent, and the client asks again.
 func (s *Service) unproposed(calls []*call, err error) {
 	var e *coorddv1.Error
-	switch {
-	case errors.Is(err, raft.ErrBusy), errors.Is(err, raft.ErrTransferring):
+	switch decide.Refuse(err, s.node.Lease()) {
+	case decide.Busy:
 		e = refuse(coorddv1.CodeBusy, "the leader %s has too much under way", s.cfg.Name)
-	case errors.Is(err, raft.ErrTooLarge):
+	case decide.TooLarge:
 		e = refuse(coorddv1.CodeTooLarge, "the request is too large for the log")
 	}
 	for _, c := range calls {
-		if e == nil || !s.node.Lease() {
+		if e == nil {
 			s.answers.drop(c)
 			continue
 		}

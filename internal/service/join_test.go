@@ -3,7 +3,6 @@ package service
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -47,26 +46,6 @@ func TestQueuedCallsShareAnEntry(t *testing.T) {
 		t.Errorf("entries of %v commands", sizes)
 	}
 	b.await("nothing outstanding", func() bool { return b.s.answers.outstanding.Load() == 0 })
-}
-
-// The bounds of an entry hold, and a call that alone is over them still goes.
-func TestTakeKeepsTheBounds(t *testing.T) {
-	t.Parallel()
-	q := []*call{}
-	for _, bytes := range []int{100, 100, 900, 50, 5000, 10} {
-		c := &call{bytes: bytes}
-		c.cmds = c.one[:1]
-		q = append(q, c)
-	}
-	var got []int
-	for len(q) > 0 {
-		var taken []*call
-		taken, q = take(q, 3, 1000)
-		got = append(got, len(taken))
-	}
-	if !slices.Equal(got, []int{2, 2, 1, 1}) {
-		t.Errorf("entries of %v calls", got)
-	}
 }
 
 // One keepalive after a quiet while leaves at once; those that follow within the interval share an entry.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/coordd/coordd/internal/machine"
+	"github.com/coordd/coordd/internal/service/decide"
 	"github.com/coordd/coordd/pkg/raft/node"
 )
 
@@ -47,17 +48,17 @@ func (t *ticker) run() {
 		t.due.armed.Store(math.MaxInt64)
 		due := t.r.s.sm.due.Load()
 		now, leading := t.r.s.node.ClusterTime()
-		switch {
-		case due == noDue || !leading || !t.r.serving.Load():
+		propose, again := decide.Tick(due, now, leading, t.r.serving.Load())
+		if again == 0 {
 			timer.Reset(time.Hour)
-		case due > now:
+		} else {
 			t.due.armed.Store(due)
-			timer.Reset(time.Duration(due - now))
+			timer.Reset(again)
 			if t.r.s.sm.due.Load() < due {
 				t.kick()
 			}
-		default:
-			timer.Reset(time.Hour)
+		}
+		if propose {
 			t.propose()
 		}
 	}
