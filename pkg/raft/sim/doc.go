@@ -11,8 +11,8 @@
 // After every step the invariants of Raft are checked (Ongaro's dissertation, figure 3.2 and chapter 4, and those that
 // implementations broke in the field): at most one leader a term, and none that is a learner, a standby, a stranger or
 // another directory than the one recorded; logs match, over the ends of cut ones too; a leader holds every committed
-// entry; the state of a small state machine, which tells all that was applied and in which order, is the same at equal
-// index, whether it came from entries or from a snapshot; committed is durable on a majority of the voters in effect,
+// entry; the state of the state machine, and a digest of all that was applied and in which order, are the same at equal
+// index, whether they came from entries or from a snapshot, which goes through its codec; committed is durable on a majority of the voters in effect,
 // each as the directory that is recorded; purged ≤ snapshot ≤ applied ≤ committed ≤ last; term, vote, commit and applied
 // never go back; a promise (a vote, an acknowledgement) leaves a node only when what it stands on is durable; a lease
 // never outlives its leader, and what is read by one, or by a barrier, is not stale; entry times never go back and never

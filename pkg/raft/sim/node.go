@@ -174,13 +174,15 @@ func (n *node) restored() raft.Restored {
 		r.Tail = slices.Clone(d.log[len(d.log)-tail:])
 	}
 	// What was received and is not installed is not what this log goes on from.
-	n.machine = machine{config: raft.Configuration{Members: n.flags}}
+	n.machine = newMachine(n.flags)
 	if s := d.snap; s != nil {
-		r.Snapshot, n.machine = &s.meta, s.state
+		r.Snapshot, n.machine = &s.meta, s.load(w)
+		n.checkHash()
 	}
 	if m := d.machine; m != nil && m.applied > n.machine.applied && m.applied <= d.segment.last() {
 		if at, _ := d.segment.at(m.applied); at.term == m.term {
-			n.machine = *m
+			n.machine = *m // and goes on from there: nobody else has it
+			d.machine = nil
 			w.operated("restart from the machine's own state")
 		}
 	}
@@ -311,14 +313,7 @@ func (n *node) apply(es []raft.Entry) {
 	n.applyAt = max(n.applyAt, w.now) + n.rnd.between(10*time.Microsecond, time.Millisecond)
 	n.later(n.applyAt-w.now, func() {
 		for i := range es {
-			e := &es[i]
-			var conf *configEntry
-			if e.Kind == raft.EntryConfig {
-				conf = w.truth.configs[position{e.Index, e.Term}]
-			}
-			n.machine.apply(e, conf)
-			n.checkMachine()
-			n.acknowledge(e)
+			n.applyOne(&es[i])
 		}
 		n.core.ApplyDone(n.machine.applied)
 		n.considerSnapshot()

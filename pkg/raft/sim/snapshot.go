@@ -16,6 +16,7 @@ func (n *node) considerSnapshot() {
 		return
 	}
 	n.saving = true
+	n.checkHash()
 	s := n.machine.snapshot()
 	took := n.rnd.between(time.Millisecond, 40*time.Millisecond)
 	if n.rnd.chance(8) {
@@ -141,7 +142,8 @@ func (n *node) restore(meta *raft.SnapshotMeta) {
 	n.handed = meta.Index
 	n.applyAt = max(n.applyAt, w.now) + n.rnd.between(100*time.Microsecond, 30*time.Millisecond)
 	n.later(n.applyAt-w.now, func() {
-		n.machine = s.state
+		n.machine = s.load(w)
+		n.checkHash()
 		n.checkMachine()
 		n.pending = nil
 		n.core.ApplyDone(meta.Index)

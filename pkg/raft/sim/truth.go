@@ -19,6 +19,8 @@ type truth struct {
 	history []*configEntry            // those that are committed, the static one first
 	open    []*configEntry            // those that may still be
 
+	hashes map[uint64][32]byte // of the service's whole state, by index
+
 	acked       []pending
 	highestAck  uint64
 	nextCommand uint64
@@ -27,8 +29,9 @@ type truth struct {
 // commit is a committed entry, the term of the leader that committed it, and the state once it is applied.
 type commit struct {
 	ref
-	in    uint64
-	state fnv
+	in      uint64
+	state   fnv
+	figures fnv // of the service, where the entry was applied first; 0: nowhere yet
 }
 
 // position names an entry: the leader of a term creates at most one at an index.
@@ -44,7 +47,7 @@ type birth struct {
 func newTruth(static []raft.Member) *truth {
 	c := &configEntry{conf: raft.Configuration{Members: static}}
 	return &truth{leaders: map[uint64]raft.MemberID{}, entries: map[position]birth{}, committedIn: map[uint64]bool{},
-		static: c, configs: map[position]*configEntry{}, history: []*configEntry{c}, nextCommand: 1}
+		static: c, configs: map[position]*configEntry{}, history: []*configEntry{c}, hashes: map[uint64][32]byte{}, nextCommand: 1}
 }
 
 // appended checks log matching (one entry at an index and term, with one predecessor) and entry times.
@@ -107,7 +110,7 @@ func (t *truth) commitOne(w *world, n *node, index uint64, r ref) {
 	if index > 1 {
 		state = t.committed[index-2].state
 	}
-	t.committed = append(t.committed, commit{r, n.soft.Term, state.word(r.digest)})
+	t.committed = append(t.committed, commit{ref: r, in: n.soft.Term, state: state.word(r.digest)})
 	t.committedIn[r.term] = true
 	if c := t.configs[position{index, r.term}]; c != nil {
 		w.note("the configuration at %d/%d is committed", index, r.term)
