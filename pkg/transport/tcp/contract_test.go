@@ -34,7 +34,8 @@ func harness(secure *tls.Config) transporttest.Harness {
 		BindsEarly: secure != nil,
 		New: func(t testing.TB, o transporttest.Options) transporttest.Tested {
 			cfg := tcp.Config{Listen: "127.0.0.1:0", Observer: o.Observer, Logger: o.Logger, Dial: w.dialer(o.Member),
-				ConnectTimeout: 300 * time.Millisecond, HandshakeTimeout: time.Second, IdleTimeout: 800 * time.Millisecond, PingInterval: 100 * time.Millisecond}
+				ConnectTimeout: o.Silence / 3, HandshakeTimeout: o.Silence, IdleTimeout: o.Silence, PingInterval: 100 * time.Millisecond,
+				JournalExpiry: time.Hour}
 			if o.Address != "" {
 				cfg.Listen = o.Address
 			}
