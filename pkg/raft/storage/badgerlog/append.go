@@ -1,6 +1,7 @@
 package badgerlog
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/coordd/coordd/pkg/raft"
 	"github.com/coordd/coordd/pkg/raft/storage"
+	"github.com/coordd/coordd/pkg/raft/storage/ledger"
 )
 
 // Append implements storage.Log.
@@ -21,28 +23,21 @@ func (l *Log) Append(b storage.Batch) error {
 	if err := l.err(); err != nil {
 		return err
 	}
-	base, err := l.markAt(b.TruncateAfter)
-	if err != nil {
-		return l.fail(err)
-	}
-	bytes, err := l.check(&b, base)
+	bytes, err := l.measureBatch(&b)
 	if err != nil {
 		return err
 	}
-	b.HardState.Commit = max(b.HardState.Commit, l.rec.hs.Commit)
-	if b.Base != nil {
-		if err := l.agrees(*b.Base, base); err != nil {
-			return l.fail(err)
-		}
-		b.HardState.Commit = max(b.HardState.Commit, b.Base.Last)
-		base = *b.Base
+	at, err := l.markAt(b.TruncateAfter)
+	if err != nil {
+		return l.fail(err)
 	}
-	stored := l.rec.hs
-	stored.Commit = b.HardState.Commit
-	if b.Base == nil && len(b.Entries) == 0 && b.TruncateAfter == l.rec.end.Last && b.HardState == stored {
-		l.lazyCommit = l.lazyCommit || l.rec.hs.Commit != stored.Commit
-		l.rec.hs.Commit = stored.Commit
-		return nil
+	base, write, err := l.ledger.Begin(&b, at)
+	var refused *RefusedError
+	switch {
+	case errors.As(err, &refused):
+		return l.fail(err)
+	case err != nil || !write:
+		return err
 	}
 	if err := l.space.room(bytes); err != nil {
 		return err
@@ -64,13 +59,13 @@ func (l *Log) Append(b storage.Batch) error {
 	return nil
 }
 
-// markAt is the mark of the log as it would be if it ended at index. What lies outside is Check's to refuse.
+// markAt is the mark of the log as it would be if it ended at index. What lies outside is Begin's to refuse.
 func (l *Log) markAt(index uint64) (raft.Mark, error) {
-	switch {
-	case index >= l.rec.end.Last:
-		return l.rec.end, nil
-	case index <= l.rec.base.Last:
-		return l.rec.base, nil
+	switch r := &l.ledger.Record; {
+	case index >= r.End.Last:
+		return r.End, nil
+	case index <= r.Base.Last:
+		return r.Base, nil
 	}
 	var m raft.Mark
 	err := l.db.View(func(txn *badger.Txn) (err error) {
@@ -83,35 +78,24 @@ func (l *Log) markAt(index uint64) (raft.Mark, error) {
 	return m, nil
 }
 
-// check refuses what breaks a rule, before anything is touched, and returns the batch's bytes.
-func (l *Log) check(b *storage.Batch, base raft.Mark) (bytes int, err error) {
-	if err := b.Check(l.rec.first, l.rec.end.Last, l.rec.hs.Commit, base.LastTerm); err != nil {
-		return 0, err
-	}
-	if err := storage.CheckHardState(l.rec.hs, b.HardState); err != nil {
-		return 0, err
-	}
+// measureBatch returns a batch's bytes, and refuses what does not fit.
+func (l *Log) measureBatch(b *storage.Batch) (bytes int, err error) {
 	for i := range b.Entries {
 		e := &b.Entries[i]
 		if len(e.Data) > l.limits.data {
 			return 0, fmt.Errorf("%w: entry %d has %d bytes of data, at most %d fit into one transaction",
 				storage.ErrTooLarge, e.Index, len(e.Data), l.limits.data)
 		}
-		if e.Kind == raft.EntryConfig {
-			if _, err := raft.DecodeConfiguration(e.Data); err != nil {
-				return 0, fmt.Errorf("%w: configuration at %d: %w", storage.ErrBadBatch, e.Index, err)
-			}
-		}
-		bytes += costBytes(entryKeyBytes, entryValueBytes(len(e.Data)))
+		bytes += costBytes(ledger.EntryKeyBytes, ledger.EntryValueBytes(len(e.Data)))
 	}
-	return bytes + recordBytes + slotBytes, nil
+	return bytes + ledger.RecordBytes + ledger.SlotBytes, nil
 }
 
 // firstPart is how many of the entries fit into one transaction.
 func (l *Log) firstPart(es []raft.Entry) int {
 	bytes := 0
 	for i := range es {
-		bytes += costBytes(entryKeyBytes, entryValueBytes(len(es[i].Data)))
+		bytes += costBytes(ledger.EntryKeyBytes, ledger.EntryValueBytes(len(es[i].Data)))
 		if bytes > l.limits.bytes || i == l.limits.entries {
 			return i
 		}
@@ -124,36 +108,25 @@ func (l *Log) firstPart(es []raft.Entry) int {
 // counts any more.
 func (l *Log) write(b *storage.Batch, base raft.Mark) (raft.Mark, error) {
 	start := time.Now()
-	before, cut := l.rec.end, b.Base != nil || base.Last < l.rec.end.Last
 	lost, err := l.lostBytes(b)
 	if err != nil {
 		return base, err
 	}
-	next, err := l.buf.fill(base, b.Entries, l.recovering)
+	next, err := l.buf.fill(base, b.Entries, l.ledger)
 	if err != nil {
-		return base, refuse(l.opt.Dir, ErrDiverged, adviceReplace, "%v", err)
-	}
-	if b.Base != nil {
-		l.rec.base, l.rec.first, l.rec.cluster = *b.Base, b.Base.Last+1, b.ClusterID
-		l.configs = nil
-	}
-	l.rec.hs, l.rec.end = b.HardState, next
-	l.buf.addRecord(&l.rec)
-
-	mark := slotMark(before, next, cut, l.recovering)
-	// A mark that goes back has to be durable before the log does.
-	slotFirst := mark.Before(l.sidecar.slot.mark)
-	if err := l.both(slotFirst, func() error { return l.put(mark) }, l.commit); err != nil {
 		return base, err
 	}
-	l.lazyCommit = false
-	l.follow(base, b.Entries)
+	p := l.ledger.Plan(b, base, next)
+	l.buf.addRecord(&p.Record)
+	if err := l.both(p.SlotFirst, func() error { return l.put(p.Slot) }, l.commit); err != nil {
+		return base, err
+	}
+	recovered := l.ledger.Wrote(&p, b.Entries)
 	l.bytes.Add(entriesBytes(b.Entries) - lost)
 	if b.Base != nil {
-		l.sweeper.kick(l.rec.base.Last)
+		l.sweeper.kick(b.Base.Last)
 	}
-	if l.recovering != nil && !next.Before(*l.recovering) {
-		l.recovering = nil
+	if recovered {
 		l.logger.Info("the log has again what it once acknowledged", "term", next.LastTerm, "last", next.Last)
 		l.observeRecovering()
 	}
@@ -161,19 +134,6 @@ func (l *Log) write(b *storage.Batch, base raft.Mark) (raft.Mark, error) {
 		l.opt.Observer.LogSync(time.Since(start).Seconds(), len(l.buf.values), len(b.Entries))
 	}
 	return next, nil
-}
-
-// follow keeps the list of configurations in step with the log.
-func (l *Log) follow(base raft.Mark, es []raft.Entry) {
-	for n := len(l.configs); n > 0 && l.configs[n-1].index > base.Last; n-- {
-		l.configs = l.configs[:n-1]
-	}
-	for i := range es {
-		if e := &es[i]; e.Kind == raft.EntryConfig {
-			c, _ := raft.DecodeConfiguration(e.Data) // check has read it
-			l.configs = append(l.configs, configAt{index: e.Index, clusterID: c.ClusterID})
-		}
-	}
 }
 
 // commit stores what is in the buffer in one transaction.
@@ -194,11 +154,11 @@ func (l *Log) commit() error {
 // storeRecord stores the hard state and the bounds alone.
 func (l *Log) storeRecord() error {
 	l.buf.reset(0, 0)
-	l.buf.addRecord(&l.rec)
+	l.buf.addRecord(&l.ledger.Record)
 	if err := l.commit(); err != nil {
 		return fmt.Errorf("storing the hard state: %w", err)
 	}
-	l.lazyCommit = false
+	l.ledger.WroteRecord()
 	return nil
 }
 
@@ -210,36 +170,36 @@ type batchBuffer struct {
 }
 
 func (b *batchBuffer) reset(entries, valueBytes int) {
-	b.keys = slices.Grow(b.keys[:0], entries*entryKeyBytes)
-	b.values = slices.Grow(b.values[:0], valueBytes+recordBytes)
+	b.keys = slices.Grow(b.keys[:0], entries*ledger.EntryKeyBytes)
+	b.values = slices.Grow(b.values[:0], valueBytes+ledger.RecordBytes)
 	b.entries = slices.Grow(b.entries[:0], entries+1)
 }
 
 // fill takes the entries behind base and returns the mark of the last one. It fails where the chain reaches the
 // mark that the member is recovering to with another hash: then something before it is not what it was.
-func (b *batchBuffer) fill(base raft.Mark, es []raft.Entry, recovering *raft.Mark) (raft.Mark, error) {
+func (b *batchBuffer) fill(base raft.Mark, es []raft.Entry, g *ledger.Ledger) (raft.Mark, error) {
 	bytes := 0
 	for i := range es {
-		bytes += entryValueBytes(len(es[i].Data))
+		bytes += ledger.EntryValueBytes(len(es[i].Data))
 	}
 	b.reset(len(es), bytes)
 	m := base
 	for i := range es {
 		e := &es[i]
 		key, value := len(b.keys), len(b.values)
-		b.keys = appendEntryKey(b.keys, e.Index)
-		b.values, m.Hash = appendEntryValue(b.values, m.Hash, e)
+		b.keys = ledger.AppendEntryKey(b.keys, e.Index)
+		b.values, m.Hash = ledger.AppendEntryValue(b.values, m.Hash, e)
 		m.LastTerm, m.Last = e.Term, e.Index
-		if r := recovering; r != nil && m.Last == r.Last && m.LastTerm == r.LastTerm && m.Hash != r.Hash {
-			return m, fmt.Errorf("entry %d of term %d", m.Last, m.LastTerm)
+		if err := g.Reaches(m); err != nil {
+			return m, err
 		}
 		b.entries = append(b.entries, badger.Entry{Key: b.keys[key:], Value: b.values[value:]})
 	}
 	return m, nil
 }
 
-func (b *batchBuffer) addRecord(r *record) {
+func (b *batchBuffer) addRecord(r *ledger.Record) {
 	value := len(b.values)
-	b.values = appendRecord(b.values, r)
-	b.entries = append(b.entries, badger.Entry{Key: recordKey, Value: b.values[value:]})
+	b.values = ledger.AppendRecord(b.values, r)
+	b.entries = append(b.entries, badger.Entry{Key: ledger.RecordKey, Value: b.values[value:]})
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/coordd/coordd/pkg/raft"
 	"github.com/coordd/coordd/pkg/raft/storage"
 	"github.com/coordd/coordd/pkg/raft/storage/internal/disk"
+	"github.com/coordd/coordd/pkg/raft/storage/ledger"
 	"github.com/coordd/coordd/pkg/raft/storage/storagetest"
 )
 
@@ -23,7 +24,7 @@ func TestTheMarkLags(t *testing.T) {
 	at := func(n uint64) raft.Mark {
 		m := raft.Mark{}
 		for i := range es[:n] {
-			_, m.Hash = appendEntryValue(nil, m.Hash, &es[i])
+			_, m.Hash = ledger.AppendEntryValue(nil, m.Hash, &es[i])
 			m.Last, m.LastTerm = es[i].Index, es[i].Term
 		}
 		return m
@@ -43,9 +44,9 @@ func TestTheMarkLags(t *testing.T) {
 		t.Fatalf("slot %d after %d", next, slot)
 	}
 	l.Close()
-	sc, _, err := openSidecar(l.opt.Dir, func(int, error) {})
-	if err != nil || sc.slot.mark != at(9) {
-		t.Fatalf("mark %+v after closing (%v)", sc.slot.mark, err)
+	sc, slots, err := openSidecar(l.opt.Dir)
+	if err != nil || slots.Latest.Mark != at(9) {
+		t.Fatalf("mark %+v after closing (%v)", slots.Latest.Mark, err)
 	}
 	sc.close()
 }
@@ -264,9 +265,9 @@ func TestWitnessed(t *testing.T) {
 			t.Fatalf("slot %d, mark %+v; the peer saw %d", next, m, seen)
 		}
 		l.Close()
-		sc, older, err := openSidecar(opt.Dir, func(int, error) {})
-		if err != nil || older == nil || older.number != latest {
-			t.Fatalf("the slot that was the latest is gone: %+v, %v", older, err)
+		sc, slots, err := openSidecar(opt.Dir)
+		if err != nil || slots.Older == nil || slots.Older.Number != latest {
+			t.Fatalf("the slot that was the latest is gone: %+v, %v", slots, err)
 		}
 		sc.close()
 		l = mustOpen(t, opt)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/coordd/coordd/pkg/raft"
 	"github.com/coordd/coordd/pkg/raft/storage"
+	"github.com/coordd/coordd/pkg/raft/storage/ledger"
 )
 
 // Position implements storage.Log. Like Entries, it reads one state of Badger, with the bounds of that state.
@@ -25,12 +26,12 @@ func (l *Log) Position(index uint64) (raft.Mark, error) {
 		switch {
 		case err != nil:
 			return err
-		case index < rec.base.Last:
+		case index < rec.Base.Last:
 			return storage.ErrCompacted
-		case index > rec.end.Last:
+		case index > rec.End.Last:
 			return storage.ErrUnavailable
-		case index == rec.base.Last:
-			m = rec.base
+		case index == rec.Base.Last:
+			m = rec.Base
 			return nil
 		}
 		m, err = readMark(txn, index)
@@ -44,12 +45,12 @@ func (l *Log) Position(index uint64) (raft.Mark, error) {
 
 // readMark reads the mark of an entry that exists.
 func readMark(txn *badger.Txn, index uint64) (m raft.Mark, err error) {
-	item, err := txn.Get(appendEntryKey(nil, index))
+	item, err := txn.Get(ledger.AppendEntryKey(nil, index))
 	if err != nil {
 		return m, err
 	}
 	err = item.Value(func(value []byte) error {
-		e, _, link, err := parseEntryValue(value)
+		e, _, link, err := ledger.ParseEntryValue(value)
 		if err == nil && e.Index != index {
 			err = fmt.Errorf("entry %d says that it is %d: %w", index, e.Index, ErrDamaged)
 		}
@@ -76,8 +77,7 @@ func (l *Log) Compact(index uint64) error {
 	}
 	base, err := l.markAt(index)
 	if err == nil {
-		l.rec.cluster = l.clusterID(base)
-		l.rec.base, l.rec.first = base, index+1
+		l.ledger.Compact(base)
 		err = l.storeRecord()
 	}
 	if err != nil {
@@ -85,9 +85,8 @@ func (l *Log) Compact(index uint64) error {
 		l.failBeside(err)
 		return err
 	}
-	l.dropConfigs()
 	l.bytes.Add(-freed)
-	l.sweeper.kick(l.rec.base.Last)
+	l.sweeper.kick(index)
 	return nil
 }
 
@@ -96,7 +95,7 @@ func (l *Log) Compact(index uint64) error {
 func (l *Log) prepareCompact(index uint64) (todo bool, freed int64, err error) {
 	l.mu.Lock()
 	todo, err = l.compactable(index)
-	first := l.rec.first
+	first := l.ledger.Record.First
 	l.mu.Unlock()
 	if !todo || err != nil {
 		return false, 0, err
@@ -117,39 +116,8 @@ func (l *Log) compactable(index uint64) (bool, error) {
 		return false, storage.ErrClosed
 	case l.err() != nil:
 		return false, l.err()
-	case index <= l.rec.base.Last:
-		return false, nil
 	}
-	return true, storage.CheckCompact(index, l.rec.end.Last, l.rec.hs.Commit)
-}
-
-// dropConfigs forgets the configurations that the base covers: its cluster ID is in the record.
-func (l *Log) dropConfigs() {
-	n := 0
-	for n < len(l.configs) && l.configs[n].index <= l.rec.base.Last {
-		n++
-	}
-	l.configs = append([]configAt(nil), l.configs[n:]...)
-}
-
-// agrees fails where a snapshot says of a position that this log knows something else than the log: one of the
-// two is not what the cluster has. own is the log's mark at the snapshot's index, or its end.
-func (l *Log) agrees(base, own raft.Mark) error {
-	known := []raft.Mark{own, l.rec.base, l.rec.end, l.sidecar.slot.mark}
-	if l.recovering != nil {
-		known = append(known, *l.recovering)
-	}
-	for _, m := range known {
-		if differ(m, base) {
-			return refuse(l.opt.Dir, ErrDiverged, adviceReplace, "a snapshot up to entry %d of term %d", base.Last, base.LastTerm)
-		}
-	}
-	return nil
-}
-
-// differ reports that two marks are of one entry and don't have the same log before it.
-func differ(a, b raft.Mark) bool {
-	return a.Last == b.Last && a.LastTerm == b.LastTerm && a.Hash != b.Hash
+	return l.ledger.Compactable(index)
 }
 
 // Bytes implements storage.Sizer.
@@ -160,10 +128,10 @@ func (l *Log) lostBytes(b *storage.Batch) (int64, error) {
 	switch {
 	case b.Base != nil:
 		return l.bytes.Load(), nil
-	case b.TruncateAfter >= l.rec.end.Last:
+	case b.TruncateAfter >= l.ledger.Record.End.Last:
 		return 0, nil
 	}
-	return l.sumBytes(b.TruncateAfter+1, l.rec.end.Last)
+	return l.sumBytes(b.TruncateAfter+1, l.ledger.Record.End.Last)
 }
 
 // sumBytes adds up the sizes of entries that exist. It reads keys and lengths, no values.
@@ -171,8 +139,8 @@ func (l *Log) sumBytes(lo, hi uint64) (n int64, err error) {
 	err = l.db.View(func(txn *badger.Txn) error {
 		it := newEntryIterator(txn)
 		defer it.Close()
-		for it.Seek(appendEntryKey(nil, lo)); it.Valid(); it.Next() {
-			index, ok := entryKeyIndex(it.Item().Key())
+		for it.Seek(ledger.AppendEntryKey(nil, lo)); it.Valid(); it.Next() {
+			index, ok := ledger.EntryKeyIndex(it.Item().Key())
 			if !ok || index > hi {
 				return nil
 			}
@@ -189,7 +157,7 @@ func (l *Log) sumBytes(lo, hi uint64) (n int64, err error) {
 // sizeOfEntry is Entry.Size of the entry whose value has so many bytes.
 func sizeOfEntry(valueBytes int) int64 {
 	var none raft.Entry
-	return int64(valueBytes - entryValueBytes(0) + none.Size())
+	return int64(valueBytes - ledger.EntryValueBytes(0) + none.Size())
 }
 
 func entriesBytes(es []raft.Entry) (n int64) {

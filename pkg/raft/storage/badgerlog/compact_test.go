@@ -1,13 +1,16 @@
 package badgerlog
 
 import (
+	"encoding/binary"
 	"errors"
+	"hash/crc32"
 	"testing"
 
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/coordd/coordd/pkg/raft"
 	"github.com/coordd/coordd/pkg/raft/storage"
+	"github.com/coordd/coordd/pkg/raft/storage/ledger"
 	"github.com/coordd/coordd/pkg/raft/storage/storagetest"
 )
 
@@ -18,7 +21,7 @@ func keysOf(t testing.TB, l *Log) (keys []uint64) {
 		it := newEntryIterator(txn)
 		defer it.Close()
 		for it.Rewind(); it.Valid(); it.Next() {
-			index, ok := entryKeyIndex(it.Item().Key())
+			index, ok := ledger.EntryKeyIndex(it.Item().Key())
 			if !ok {
 				t.Errorf("key %x", it.Item().Key())
 			}
@@ -140,7 +143,7 @@ func TestVersion1Record(t *testing.T) {
 	es := storagetest.Entries(1, 20, 2, 40)
 	opt := made(t, es)
 	in(t, opt.Dir, func(txn *badger.Txn) error {
-		item, err := txn.Get(recordKey)
+		item, err := txn.Get(ledger.RecordKey)
 		if err != nil {
 			return err
 		}
@@ -148,11 +151,11 @@ func TestVersion1Record(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		r, err := parseRecord(value)
+		r, err := ledger.ParseRecord(value)
 		if err != nil {
 			return err
 		}
-		return txn.Set(recordKey, appendRecordV1(&r))
+		return txn.Set(ledger.RecordKey, recordV1(&r))
 	})
 	l := mustOpen(t, opt)
 	wantPrefix(t, l, es, 20)
@@ -194,7 +197,7 @@ func TestBrokenBehindTheBase(t *testing.T) {
 			change(t, dir, 31, func(_ *raft.Entry, prev *storage.Hash) { prev[0]++ })
 		}, 30},
 		"the first entry is gone": {func(t *testing.T, dir string) {
-			in(t, dir, func(txn *badger.Txn) error { return txn.Delete(appendEntryKey(nil, 31)) })
+			in(t, dir, func(txn *badger.Txn) error { return txn.Delete(ledger.AppendEntryKey(nil, 31)) })
 		}, 30},
 		"a term below the base's": {func(t *testing.T, dir string) {
 			change(t, dir, 31, func(e *raft.Entry, _ *storage.Hash) { e.Term = 2 })
@@ -230,10 +233,10 @@ func TestBrokenBehindTheBase(t *testing.T) {
 }
 
 // setBase changes the base in the record.
-func setBase(t *testing.T, dir string, f func(r *record)) {
+func setBase(t *testing.T, dir string, f func(r *ledger.Record)) {
 	t.Helper()
 	in(t, dir, func(txn *badger.Txn) error {
-		item, err := txn.Get(recordKey)
+		item, err := txn.Get(ledger.RecordKey)
 		if err != nil {
 			return err
 		}
@@ -241,12 +244,12 @@ func setBase(t *testing.T, dir string, f func(r *record)) {
 		if err != nil {
 			return err
 		}
-		r, err := parseRecord(value)
+		r, err := ledger.ParseRecord(value)
 		if err != nil {
 			return err
 		}
 		f(&r)
-		return txn.Set(recordKey, appendRecord(nil, &r))
+		return txn.Set(ledger.RecordKey, ledger.AppendRecord(nil, &r))
 	})
 }
 
@@ -255,19 +258,19 @@ func setBase(t *testing.T, dir string, f func(r *record)) {
 func TestWrongBase(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		f     func(r *record)
+		f     func(r *ledger.Record)
 		cause error
 	}{
-		"another hash at the mark": {func(r *record) {
-			r.end.Hash[0]++
-			r.base, r.first = r.end, r.end.Last+1
-			r.hs.Commit = r.end.Last
+		"another hash at the mark": {func(r *ledger.Record) {
+			r.End.Hash[0]++
+			r.Base, r.First = r.End, r.End.Last+1
+			r.HardState.Commit = r.End.Last
 		}, ErrDiverged},
-		"behind the end":              {func(r *record) { r.base.Last, r.first = 41, 42 }, ErrDamaged},
-		"of a higher term":            {func(r *record) { r.base.LastTerm = 4 }, ErrDamaged},
-		"not before the first":        {func(r *record) { r.first++ }, ErrDamaged},
-		"not committed":               {func(r *record) { r.hs.Commit = 29 }, ErrDamaged},
-		"an empty log ends elsewhere": {func(r *record) { r.end = r.base; r.end.Hash[0]++ }, ErrDamaged},
+		"behind the end":              {func(r *ledger.Record) { r.Base.Last, r.First = 41, 42 }, ErrDamaged},
+		"of a higher term":            {func(r *ledger.Record) { r.Base.LastTerm = 4 }, ErrDamaged},
+		"not before the first":        {func(r *ledger.Record) { r.First++ }, ErrDamaged},
+		"not committed":               {func(r *ledger.Record) { r.HardState.Commit = 29 }, ErrDamaged},
+		"an empty log ends elsewhere": {func(r *ledger.Record) { r.End = r.Base; r.End.Hash[0]++ }, ErrDamaged},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -302,7 +305,7 @@ func TestRecoveringBySnapshot(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			opt := made(t, es)
-			in(t, opt.Dir, func(txn *badger.Txn) error { return txn.Delete(appendEntryKey(nil, 15)) })
+			in(t, opt.Dir, func(txn *badger.Txn) error { return txn.Delete(ledger.AppendEntryKey(nil, 15)) })
 			l := mustOpen(t, opt)
 			if s := l.State(); s.Recovering == nil || *s.Recovering != mark || s.Last != 14 {
 				t.Fatalf("state %+v", s)
@@ -338,9 +341,9 @@ func TestInstallTellsTheCluster(t *testing.T) {
 	}
 	settled(t, l)
 	l.Close()
-	sc, _, err := openSidecar(opt.Dir, func(int, error) {})
-	if err != nil || sc.slot.clusterID != (raft.ClusterID{4}) || sc.slot.mark != base {
-		t.Fatalf("slot %+v (%v)", sc.slot, err)
+	sc, slots, err := openSidecar(opt.Dir)
+	if err != nil || slots.Latest.ClusterID != (raft.ClusterID{4}) || slots.Latest.Mark != base {
+		t.Fatalf("slot %+v (%v)", slots.Latest, err)
 	}
 	sc.close()
 	if s := mustOpen(t, opt).State(); s.ClusterID != (raft.ClusterID{4}) {
@@ -375,4 +378,12 @@ func TestCompactOnAFullDisk(t *testing.T) {
 	}
 	storagetest.WantBehind(t, l, 9, storagetest.Entries(10, 20, 1, 10))
 	l.sweeper = startSweeper(l)
+}
+
+// recordV1 is how records were written before a log could lose its front.
+func recordV1(r *ledger.Record) []byte {
+	b := ledger.AppendRecord(nil, r)
+	b[0] = 1
+	b = b[:len(b)-len(r.Cluster)-4]
+	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)))
 }

@@ -88,7 +88,7 @@ func TestCrashBetweenTransactionAndSlot(t *testing.T) {
 func read(t testing.TB, l *Log) []raft.Entry {
 	t.Helper()
 	l.mu.Lock()
-	first := l.rec.first
+	first := l.ledger.Record.First
 	l.mu.Unlock()
 	es, err := l.Entries(first, 1<<40, 1<<30)
 	if err != nil && !errors.Is(err, storage.ErrUnavailable) {

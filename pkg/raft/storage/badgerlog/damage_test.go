@@ -11,6 +11,7 @@ import (
 	"github.com/coordd/coordd/pkg/raft"
 	"github.com/coordd/coordd/pkg/raft/storage"
 	"github.com/coordd/coordd/pkg/raft/storage/internal/disk"
+	"github.com/coordd/coordd/pkg/raft/storage/ledger"
 	"github.com/coordd/coordd/pkg/raft/storage/storagetest"
 )
 
@@ -211,7 +212,7 @@ func TestSidecarDamage(t *testing.T) {
 	}
 	for _, off := range []int64{0, 4, 6, 7, 20, 60, 100, 3000} {
 		for slot := range int64(2) {
-			o := harm(func(path string) { flip(t, path, slot*slotBytes+off) })
+			o := harm(func(path string) { flip(t, path, slot*ledger.SlotBytes+off) })
 			if got := wantHonest(t, o, es, "one slot"); got != "unharmed" {
 				t.Errorf("slot %d, byte %d flipped: %s", slot, off, got)
 			}
@@ -220,13 +221,13 @@ func TestSidecarDamage(t *testing.T) {
 			storagetest.Append(t, l, hs(4, 1, 0), storagetest.Entry(701, 4, 5))
 			storagetest.Append(t, l, hs(4, 1, 0), storagetest.Entry(702, 4, 5))
 			l.Close()
-			sc, older, err := openSidecar(o.Dir, func(int, error) {})
-			if err != nil || older == nil || older.number+1 != sc.slot.number {
-				t.Fatalf("the sidecar is not whole: %+v, %+v, %v", sc.slot, older, err)
+			sc, slots, err := openSidecar(o.Dir)
+			if err != nil || slots.Older == nil || slots.Older.Number+1 != slots.Latest.Number {
+				t.Fatalf("the sidecar is not whole: %+v, %v", slots, err)
 			}
 			sc.close()
 		}
-		o := harm(func(path string) { flip(t, path, off); flip(t, path, slotBytes+off) })
+		o := harm(func(path string) { flip(t, path, off); flip(t, path, ledger.SlotBytes+off) })
 		wantRefused(t, o, ErrBadSidecar)
 	}
 	wantRefused(t, harm(func(path string) { os.Remove(path) }), ErrNoSidecar)
@@ -237,7 +238,7 @@ func TestSidecarDamage(t *testing.T) {
 func change(t *testing.T, dir string, index uint64, f func(e *raft.Entry, prev *storage.Hash)) {
 	t.Helper()
 	in(t, dir, func(txn *badger.Txn) error {
-		item, err := txn.Get(appendEntryKey(nil, index))
+		item, err := txn.Get(ledger.AppendEntryKey(nil, index))
 		if err != nil {
 			return err
 		}
@@ -245,13 +246,13 @@ func change(t *testing.T, dir string, index uint64, f func(e *raft.Entry, prev *
 		if err != nil {
 			return err
 		}
-		e, prev, _, err := parseEntryValue(value)
+		e, prev, _, err := ledger.ParseEntryValue(value)
 		if err != nil {
 			return err
 		}
 		f(&e, &prev)
-		value, _ = appendEntryValue(nil, prev, &e)
-		return txn.Set(appendEntryKey(nil, index), value)
+		value, _ = ledger.AppendEntryValue(nil, prev, &e)
+		return txn.Set(ledger.AppendEntryKey(nil, index), value)
 	})
 }
 
@@ -263,16 +264,16 @@ func TestBrokenLogs(t *testing.T) {
 		sound uint64
 	}{
 		"a hole": {func(t *testing.T, dir string) {
-			in(t, dir, func(txn *badger.Txn) error { return txn.Delete(appendEntryKey(nil, 40)) })
+			in(t, dir, func(txn *badger.Txn) error { return txn.Delete(ledger.AppendEntryKey(nil, 40)) })
 		}, 39},
 		"a hole at the end": {func(t *testing.T, dir string) {
-			in(t, dir, func(txn *badger.Txn) error { return txn.Delete(appendEntryKey(nil, 60)) })
+			in(t, dir, func(txn *badger.Txn) error { return txn.Delete(ledger.AppendEntryKey(nil, 60)) })
 		}, 59},
 		"wrong bytes": {func(t *testing.T, dir string) {
-			in(t, dir, func(txn *badger.Txn) error { return txn.Set(appendEntryKey(nil, 40), []byte("nonsense")) })
+			in(t, dir, func(txn *badger.Txn) error { return txn.Set(ledger.AppendEntryKey(nil, 40), []byte("nonsense")) })
 		}, 39},
 		"an empty value": {func(t *testing.T, dir string) {
-			in(t, dir, func(txn *badger.Txn) error { return txn.Set(appendEntryKey(nil, 40), nil) })
+			in(t, dir, func(txn *badger.Txn) error { return txn.Set(ledger.AppendEntryKey(nil, 40), nil) })
 		}, 39},
 		"the entry of another index": {func(t *testing.T, dir string) {
 			change(t, dir, 40, func(e *raft.Entry, _ *storage.Hash) { e.Index = 41 })
@@ -327,7 +328,7 @@ func TestDivergedFromTheMark(t *testing.T) {
 	t.Parallel()
 	es := storagetest.Entries(1, 20, 2, 40)
 	opt := made(t, es)
-	in(t, opt.Dir, func(txn *badger.Txn) error { return txn.Delete(appendEntryKey(nil, 15)) })
+	in(t, opt.Dir, func(txn *badger.Txn) error { return txn.Delete(ledger.AppendEntryKey(nil, 15)) })
 	l := mustOpen(t, opt)
 	bad := append([]raft.Entry(nil), es[14:]...)
 	bad[1].Wall++
@@ -350,7 +351,7 @@ func TestNothingLeft(t *testing.T) {
 	t.Run("the first entry is gone", func(t *testing.T) {
 		t.Parallel()
 		opt := made(t, es)
-		in(t, opt.Dir, func(txn *badger.Txn) error { return txn.Delete(appendEntryKey(nil, 1)) })
+		in(t, opt.Dir, func(txn *badger.Txn) error { return txn.Delete(ledger.AppendEntryKey(nil, 1)) })
 		for range 2 {
 			wantRefused(t, opt, ErrLogLost)
 		}
@@ -358,13 +359,13 @@ func TestNothingLeft(t *testing.T) {
 	t.Run("the bounds are gone", func(t *testing.T) {
 		t.Parallel()
 		opt := made(t, es)
-		in(t, opt.Dir, func(txn *badger.Txn) error { return txn.Delete(recordKey) })
+		in(t, opt.Dir, func(txn *badger.Txn) error { return txn.Delete(ledger.RecordKey) })
 		wantRefused(t, opt, ErrDamaged)
 	})
 	t.Run("the bounds are wrong", func(t *testing.T) {
 		t.Parallel()
 		opt := made(t, es)
-		in(t, opt.Dir, func(txn *badger.Txn) error { return txn.Set(recordKey, []byte("nonsense")) })
+		in(t, opt.Dir, func(txn *badger.Txn) error { return txn.Set(ledger.RecordKey, []byte("nonsense")) })
 		wantRefused(t, opt, ErrDamaged)
 	})
 	t.Run("everything is gone", func(t *testing.T) {
@@ -372,11 +373,11 @@ func TestNothingLeft(t *testing.T) {
 		opt := made(t, es)
 		in(t, opt.Dir, func(txn *badger.Txn) error {
 			for i := range es {
-				if err := txn.Delete(appendEntryKey(nil, uint64(i)+1)); err != nil {
+				if err := txn.Delete(ledger.AppendEntryKey(nil, uint64(i)+1)); err != nil {
 					return err
 				}
 			}
-			return txn.Delete(recordKey)
+			return txn.Delete(ledger.RecordKey)
 		})
 		wantRefused(t, opt, ErrLogLost)
 	})

@@ -151,7 +151,7 @@ func settled(t testing.TB, l *Log) {
 	eventually(t, "the mark follows", func() bool {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		return l.sidecar.slot.mark == l.rec.end
+		return l.ledger.Slot.Mark == l.ledger.Record.End
 	})
 }
 

@@ -7,16 +7,11 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/coordd/coordd/pkg/raft"
+	"github.com/coordd/coordd/pkg/raft/storage/ledger"
 )
 
 // Identity says whose a data directory is.
-type Identity struct {
-	ClusterName string
-	Member      raft.MemberID
-	MemberName  string
-	Incarnation raft.Incarnation
-}
+type Identity = ledger.Identity
 
 // ErrNoDirectory says that a directory is not a member's.
 var ErrNoDirectory = errors.New("badgerlog: not a member's data directory")
@@ -30,13 +25,10 @@ func Identify(dir string) (Identity, error) {
 	if err != nil {
 		return Identity{}, fmt.Errorf("reading the sidecar: %w", err)
 	}
-	var causes []error
-	for i := 0; i < 2 && len(page) >= (i+1)*slotBytes; i++ {
-		s, err := parseSlot(page[i*slotBytes : (i+1)*slotBytes])
-		if err == nil { // what both slots say of the owner never changes
-			return Identity{ClusterName: s.id.clusterName, Member: s.id.member, MemberName: s.id.memberName, Incarnation: s.id.incarnation}, nil
-		}
-		causes = append(causes, err)
+	var pages [2][]byte
+	for i := range pages {
+		pages[i] = page[min(i*ledger.SlotBytes, len(page)):min((i+1)*ledger.SlotBytes, len(page))]
 	}
-	return Identity{}, refuse(dir, ErrBadSidecar, adviceReplace, "%v", errors.Join(causes...))
+	slots, err := ledger.ReadSlots(dir, pages)
+	return slots.Latest.Owner, err // what both slots say of the owner never changes
 }

@@ -42,38 +42,16 @@ func TestTwoVotesInOneTerm(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.Close()
-	sc, _, err := openSidecar(opt.Dir, func(int, error) {})
+	sc, slots, err := openSidecar(opt.Dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := sc.slot
-	s.vote = 3
-	if err := sc.put(s); err != nil {
+	s := slots.Latest
+	s.Number++
+	s.Vote = 3
+	if err := sc.write(s); err != nil {
 		t.Fatal(err)
 	}
 	sc.close()
 	wantRefused(t, opt, ErrVoteConflict)
-}
-
-func TestCombine(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		in   []ballot
-		want ballot
-		fail bool
-	}{
-		{in: []ballot{{0, 0}, {0, 0}}},
-		{in: []ballot{{3, 1}, {2, 2}}, want: ballot{3, 1}},
-		{in: []ballot{{2, 1}, {3, 0}}, want: ballot{3, 0}},
-		{in: []ballot{{3, 0}, {3, 2}}, want: ballot{3, 2}},
-		{in: []ballot{{3, 2}, {3, 0}}, want: ballot{3, 2}},
-		{in: []ballot{{3, 2}, {3, 2}, {2, 1}}, want: ballot{3, 2}},
-		{in: []ballot{{3, 2}, {3, 1}}, fail: true},
-		{in: []ballot{{4, 2}, {3, 1}, {3, 2}}, fail: true},
-	} {
-		got, err := combine(c.in...)
-		if (err != nil) != c.fail || !c.fail && got != c.want {
-			t.Errorf("%v: %v, %v", c.in, got, err)
-		}
-	}
 }

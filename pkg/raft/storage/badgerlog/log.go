@@ -15,6 +15,7 @@ import (
 
 	"github.com/coordd/coordd/pkg/raft"
 	"github.com/coordd/coordd/pkg/raft/storage"
+	"github.com/coordd/coordd/pkg/raft/storage/ledger"
 )
 
 const (
@@ -50,15 +51,12 @@ type Log struct {
 	failed atomic.Pointer[error] // the first failure; it sticks
 
 	// mu guards what the appender owns; the timer, Witnessed and Close write beside it.
-	mu         sync.Mutex
-	sidecar    *sidecar
-	rec        record // as stored, but for hs.Commit, which may be ahead
-	lazyCommit bool   // rec.hs.Commit is not stored yet
-	recovering *raft.Mark
-	configs    []configAt
-	timer      *time.Timer
-	sized      time.Time
-	buf        batchBuffer
+	mu      sync.Mutex
+	sidecar *sidecar
+	ledger  *ledger.Ledger
+	timer   *time.Timer
+	sized   time.Time
+	buf     batchBuffer
 
 	// both runs the two writes of a batch; tests put crashes between them.
 	both func(slotFirst bool, slot, txn func() error) error
@@ -120,38 +118,22 @@ func (l *Log) failBeside(err error) {
 	}
 }
 
-// put writes the next slot of the sidecar with this mark and everything else as it is now.
-func (l *Log) put(mark raft.Mark) error {
-	err := l.sidecar.put(slot{
-		id:        l.sidecar.slot.id,
-		clusterID: l.clusterID(mark),
-		term:      l.rec.hs.Term,
-		vote:      l.rec.hs.Vote,
-		promise:   l.rec.hs.Promise,
-		mark:      mark,
-	})
-	if err != nil {
+// put makes a slot durable, for which the ledger has its word.
+func (l *Log) put(s ledger.Slot) error {
+	if err := l.sidecar.write(s); err != nil {
 		return err
 	}
-	l.told.Store(&told{slot: l.sidecar.slot.number, mark: mark})
+	l.told.Store(&told{slot: s.Number, mark: s.Mark})
 	return nil
 }
 
-// clusterID is the one of the last configuration that the mark covers, or that of the base. A log that was cut by damage does not
-// make the sidecar forget which cluster it was.
-func (l *Log) clusterID(mark raft.Mark) raft.ClusterID {
-	for i := len(l.configs) - 1; i >= 0; i-- {
-		if l.configs[i].index <= mark.Last {
-			return l.configs[i].clusterID
-		}
+// putAlone is put for a slot without a batch beside it.
+func (l *Log) putAlone(s ledger.Slot) error {
+	err := l.put(s)
+	if err == nil {
+		l.ledger.WroteSlot(s)
 	}
-	if !l.rec.cluster.IsZero() {
-		return l.rec.cluster
-	}
-	if l.recovering != nil {
-		return l.sidecar.slot.clusterID
-	}
-	return raft.ClusterID{}
+	return err
 }
 
 // idle runs markDelay after the last batch: the mark catches up, and now and then the files are measured.
@@ -170,11 +152,11 @@ func (l *Log) idle() {
 
 // catchUp writes the mark of the last batch, if the sidecar does not have it yet.
 func (l *Log) catchUp() error {
-	mark := slotMark(l.rec.end, l.rec.end, false, l.recovering)
-	if mark == l.sidecar.slot.mark {
+	slot, behind := l.ledger.CatchUp()
+	if !behind {
 		return nil
 	}
-	return l.put(mark)
+	return l.putAlone(slot)
 }
 
 func (l *Log) measure() {
@@ -189,7 +171,7 @@ func (l *Log) measure() {
 
 func (l *Log) observeRecovering() {
 	if l.opt.Observer != nil {
-		l.opt.Observer.Recovering(l.recovering != nil)
+		l.opt.Observer.Recovering(l.ledger.Recovering != nil)
 	}
 }
 
@@ -204,25 +186,17 @@ func (l *Log) Witnessed(number uint64, mark raft.Mark) (bool, error) {
 	if err := l.err(); err != nil {
 		return false, err
 	}
-	if number >= 1<<63 {
-		return false, fmt.Errorf("storage: slot number %d was never given out", number)
+	slot, news, err := l.ledger.Witness(number, mark)
+	if err != nil {
+		return false, err
 	}
-	if number <= l.sidecar.slot.number {
-		return l.recovering != nil, nil
+	if news {
+		if err := l.putAlone(slot); err != nil {
+			return false, l.fail(fmt.Errorf("keeping a witnessed mark: %w", err))
+		}
+		l.observeRecovering()
 	}
-	if l.rec.end.Before(mark) && (l.recovering == nil || l.recovering.Before(mark)) {
-		l.recovering = &mark
-	}
-	// Go on behind the witnessed number, so that peers take our marks again, and over the older slot's place.
-	if number%2 != l.sidecar.slot.number%2 {
-		number++
-	}
-	l.sidecar.slot.number = number
-	if err := l.put(slotMark(l.rec.end, l.rec.end, false, l.recovering)); err != nil {
-		return false, l.fail(fmt.Errorf("keeping a witnessed mark: %w", err))
-	}
-	l.observeRecovering()
-	return l.recovering != nil, nil
+	return l.ledger.Recovering != nil, nil
 }
 
 // Close implements storage.Log. After a failure it writes nothing more of its own.
@@ -237,7 +211,7 @@ func (l *Log) Close() error {
 	var errs []error
 	errs = append(errs, l.sweeper.end(l.err() != nil))
 	if l.err() == nil {
-		if l.lazyCommit {
+		if l.ledger.LazyCommit {
 			errs = append(errs, l.storeRecord())
 		}
 		errs = append(errs, l.catchUp())

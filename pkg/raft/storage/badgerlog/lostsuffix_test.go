@@ -8,6 +8,7 @@ import (
 
 	"github.com/coordd/coordd/pkg/raft"
 	"github.com/coordd/coordd/pkg/raft/storage"
+	"github.com/coordd/coordd/pkg/raft/storage/ledger"
 	"github.com/coordd/coordd/pkg/raft/storage/storagetest"
 )
 
@@ -78,7 +79,7 @@ func TestLostSuffix(t *testing.T) {
 func TestLostSuffixOvertaken(t *testing.T) {
 	t.Parallel()
 	opt := made(t, storagetest.Entries(1, 20, 3, 40))
-	in(t, opt.Dir, func(txn *badger.Txn) error { return txn.Delete(appendEntryKey(nil, 15)) })
+	in(t, opt.Dir, func(txn *badger.Txn) error { return txn.Delete(ledger.AppendEntryKey(nil, 15)) })
 	l := mustOpen(t, opt)
 	if s := l.State(); s.Last != 14 || s.Recovering == nil || s.Recovering.Last != 20 {
 		t.Fatalf("state %+v", s)

@@ -12,8 +12,8 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/coordd/coordd/pkg/raft"
-	"github.com/coordd/coordd/pkg/raft/storage"
 	"github.com/coordd/coordd/pkg/raft/storage/internal/disk"
+	"github.com/coordd/coordd/pkg/raft/storage/ledger"
 )
 
 const badgerDir = "badger"
@@ -60,7 +60,7 @@ func (l *Log) start(writePID func(*os.File) error) error {
 	if l.owner, err = takeDirectory(l.opt.Dir, writePID); err != nil {
 		return err
 	}
-	older, err := l.openSidecar()
+	slots, err := l.openSidecar()
 	if err != nil {
 		return err
 	}
@@ -79,7 +79,7 @@ func (l *Log) start(writePID func(*os.File) error) error {
 	if err := l.openBadger(path); err != nil {
 		return err
 	}
-	if err := l.recover(older); err != nil {
+	if err := l.recover(&slots); err != nil {
 		return err
 	}
 	l.badger.onError(l.failBeside)
@@ -131,80 +131,64 @@ func sizeOfWALs(path string) (int64, error) {
 	return n, err
 }
 
-// openSidecar opens or makes the sidecar and checks whose directory this is. It returns the slot that is not
-// the latest, if it can be read.
-func (l *Log) openSidecar() (*slot, error) {
+// openSidecar opens or makes the sidecar and checks whose directory this is.
+func (l *Log) openSidecar() (ledger.Slots, error) {
 	dir, path := l.opt.Dir, filepath.Join(l.opt.Dir, badgerDir)
-	want := identity{clusterName: l.opt.ClusterName, member: l.opt.Member, memberName: l.opt.MemberName}
-	files, err := filesIn(path, "")
+	want := Identity{ClusterName: l.opt.ClusterName, Member: l.opt.Member, MemberName: l.opt.MemberName}
+	files, err := lookAt(path)
 	if err != nil {
-		return nil, err
+		return ledger.Slots{}, err
 	}
-	sc, older, err := openSidecar(dir, func(_ int, err error) {
-		l.logger.Warn("one slot of the sidecar can't be read, the other one counts", "dir", dir, "err", err)
-	})
+	sc, slots, err := openSidecar(dir)
 	if errors.Is(err, os.ErrNotExist) {
-		// The sidecar is made before Badger's directory, so it was there once.
-		if len(files) > 0 {
-			return nil, refuse(dir, ErrNoSidecar, "put the file `sidecar` back as it was; otherwise "+adviceReplace,
-				"%s has %d files", path, len(files))
+		if err := ledger.CheckNew(dir, files); err != nil {
+			return slots, err
 		}
-		if _, err := rand.Read(want.incarnation[:]); err != nil {
-			return nil, fmt.Errorf("drawing an incarnation: %w", err)
+		if _, err := rand.Read(want.Incarnation[:]); err != nil {
+			return slots, fmt.Errorf("drawing an incarnation: %w", err)
 		}
-		l.sidecar, err = createSidecar(dir, want)
+		l.sidecar, slots, err = createSidecar(dir, want)
 		if err == nil {
-			l.logger.Info("made a data directory", "dir", dir, "member", want.member, "incarnation", want.incarnation)
-			l.told.Store(&told{slot: l.sidecar.slot.number})
+			l.logger.Info("made a data directory", "dir", dir, "member", want.Member, "incarnation", want.Incarnation)
+			l.told.Store(&told{slot: slots.Latest.Number})
 		}
-		return nil, err
+		return slots, err
 	}
 	if err != nil {
-		return nil, err
+		return slots, err
 	}
 	l.sidecar = sc
-	l.told.Store(&told{slot: sc.slot.number, mark: sc.slot.mark})
-	if err := checkIdentity(dir, sc.slot.id, want); err != nil {
-		return nil, err
+	if slots.Damage != nil {
+		l.logger.Warn("one slot of the sidecar can't be read, the other one counts", "dir", dir, "err", slots.Damage)
 	}
-	sc.slot.id.memberName = want.memberName
-	return older, l.checkFiles(path, files)
+	now := &slots.Latest
+	l.told.Store(&told{slot: now.Number, mark: now.Mark})
+	if err := ledger.CheckOwner(dir, now.Owner, want); err != nil {
+		return slots, err
+	}
+	now.Owner.MemberName = want.MemberName
+	return slots, ledger.CheckFiles(dir, badger.ManifestFilename, files, now.Mark)
 }
 
-func checkIdentity(dir string, have, want identity) error {
-	const advice = "check --data-dir, --cluster and --name; a new member needs an empty directory"
-	if have.clusterName != want.clusterName {
-		return refuse(dir, ErrForeign, advice, "it is of cluster %q, this is cluster %q", have.clusterName, want.clusterName)
-	}
-	if have.member != want.member {
-		return refuse(dir, ErrForeign, advice, "it is of member %q (%s), this is member %q (%s)",
-			have.memberName, have.member, want.memberName, want.member)
-	}
-	return nil
-}
-
-// checkFiles refuses what Badger would take for an empty log: without its manifest it deletes its own tables.
-func (l *Log) checkFiles(path string, files []os.FileInfo) error {
-	manifest, data := false, 0
-	for _, f := range files {
-		switch filepath.Ext(f.Name()) {
+// lookAt sees what Badger has in its directory. Without its manifest it takes that for an empty log, and deletes its
+// own tables.
+func lookAt(path string) (ledger.Files, error) {
+	files, err := filesIn(path, "")
+	f := ledger.Files{Path: path, All: len(files)}
+	for _, file := range files {
+		switch filepath.Ext(file.Name()) {
 		case ".sst", walEnding:
-			data++
+			f.Data++
 		}
-		manifest = manifest || f.Name() == badger.ManifestFilename
+		f.Index = f.Index || file.Name() == badger.ManifestFilename
 	}
-	if manifest || data == 0 && l.sidecar.slot.mark == (raft.Mark{}) {
-		return nil
-	}
-	m := l.sidecar.slot.mark
-	return refuse(l.opt.Dir, ErrLogLost, adviceReplace, "no %s in %s, which has %d data files; acknowledged up to entry %d of term %d",
-		badger.ManifestFilename, path, data, m.Last, m.LastTerm)
+	return f, err
 }
 
 // openBadger opens the database once it is durable and its tables are sound. Whatever Badger objects to is
 // damage: nothing else writes there.
 func (l *Log) openBadger(path string) (err error) {
-	damaged := func(err error) error { return refuse(l.opt.Dir, ErrDamaged, adviceReplace, "%v", err) }
+	damaged := func(err error) error { return ledger.Refuse(l.opt.Dir, ErrDamaged, ledger.AdviceReplace, "%v", err) }
 	opt := l.opt.badgerOptions(path, l.badger)
 	if err := settle(path); err != nil {
 		return err
@@ -237,101 +221,55 @@ func (l *Log) openBadger(path string) (err error) {
 	return nil
 }
 
-// recover compares log and sidecar, cuts what is not sound, and makes durable what it decided.
-func (l *Log) recover(older *slot) error {
-	now := l.sidecar.slot
-	rec, have, f, err := l.read()
+// recover compares log and sidecar, cuts what is not sound, and makes durable what was decided.
+func (l *Log) recover(slots *ledger.Slots) error {
+	rec, have, scan, err := l.read(&slots.Latest)
 	if err != nil {
 		return err
 	}
-	ballots := []ballot{{rec.hs.Term, rec.hs.Vote}, {now.term, now.vote}}
-	promise := max(rec.hs.Promise, now.promise)
-	if older != nil {
-		ballots = append(ballots, ballot{older.term, older.vote})
-		promise = max(promise, older.promise)
+	if l.ledger, err = ledger.Judge(l.opt.Dir, slots, &rec, have, scan); err != nil {
+		return err
 	}
-	best, err := combine(ballots...)
-	if err != nil {
-		return refuse(l.opt.Dir, ErrVoteConflict, adviceReplace, "%v", err)
-	}
-	if differ(rec.base, now.mark) {
-		return refuse(l.opt.Dir, ErrDiverged, adviceReplace, "the log begins behind entry %d of term %d", rec.base.Last, rec.base.LastTerm)
-	}
-	l.recovering = target(&f, &rec, now.mark)
-	if f.end.Last == 0 && l.recovering != nil {
-		return refuse(l.opt.Dir, ErrLogLost, adviceReplace, "nothing of it can be read; acknowledged up to entry %d of term %d",
-			l.recovering.Last, l.recovering.LastTerm)
-	}
-	hs := raft.HardState{Term: best.term, Vote: best.vote, Promise: promise, Commit: min(rec.hs.Commit, f.end.Last)}
-	if f.broken != nil {
-		// What lies before the break may be stale, too: let the leader say again what is committed.
-		hs.Commit = rec.base.Last
-	}
-	if l.recovering != nil {
+	l.bytes.Store(scan.Bytes)
+	if r := l.ledger.Recovering; r != nil {
 		l.logger.Warn("the log lacks what this member once acknowledged: recovering", "dir", l.opt.Dir,
-			"last", f.end.Last, "term", f.end.LastTerm, "mark", l.recovering.Last, "mark_term", l.recovering.LastTerm,
-			"cause", f.broken)
+			"last", scan.End.Last, "term", scan.End.LastTerm, "mark", r.Last, "mark_term", r.LastTerm, "cause", scan.Broken)
 	}
-	changed := !have || hs != rec.hs || f.end != rec.end
-	l.rec, l.configs = rec, f.configs
-	l.rec.hs, l.rec.end = hs, f.end
-	l.bytes.Store(f.bytes)
-	l.rec.member, l.rec.incarnation = now.id.member, now.id.incarnation
-	return l.settleState(&f, changed)
-}
-
-// settleState makes durable what recover decided, the sidecar first, because it says what is missing.
-func (l *Log) settleState(f *found, changed bool) error {
-	mark := slotMark(l.rec.end, l.rec.end, false, l.recovering)
-	s := l.sidecar.slot
-	if mark != s.mark || s.term != l.rec.hs.Term || s.vote != l.rec.hs.Vote || s.promise != l.rec.hs.Promise {
-		if err := l.put(mark); err != nil {
+	slot, putSlot, putRecord := l.ledger.Settle()
+	if putSlot {
+		if err := l.putAlone(slot); err != nil {
 			return err
 		}
 	}
-	if changed {
+	if putRecord {
 		if err := l.storeRecord(); err != nil {
 			return err
 		}
 	}
-	swept, err := sweep(l.db, l.rec.end.Last+1, math.MaxUint64, l.limits.entries/2)
+	swept, err := sweep(l.db, scan.End.Last+1, math.MaxUint64, l.limits.entries/2)
 	if err != nil {
 		return fmt.Errorf("removing entries behind the log's end: %w", err)
 	}
 	if swept > 0 {
 		l.logger.Debug("removed entries behind the log's end", "entries", swept)
 	}
-	l.state = storage.State{
-		HardState: l.rec.hs, Base: l.rec.base, First: l.rec.first, Last: l.rec.end.Last, LastTerm: l.rec.end.LastTerm,
-		Runs: f.runs, Config: f.config, ConfigPrev: f.configPrev,
-		Incarnation: l.rec.incarnation, ClusterID: l.clusterID(mark),
-	}
-	if r := l.recovering; r != nil {
-		m := *r
-		l.state.Recovering = &m
-	}
+	l.state = l.ledger.State(scan)
 	return nil
 }
 
 // read reads the record and walks over the log.
-func (l *Log) read() (rec record, have bool, f found, err error) {
-	id := l.sidecar.slot.id
+func (l *Log) read(s *ledger.Slot) (rec ledger.Record, have bool, scan *ledger.Scan, err error) {
 	err = l.db.View(func(txn *badger.Txn) (err error) {
-		rec, have, err = readRecord(txn, id.member, id.incarnation)
-		if err == nil && !have && anyEntry(txn) {
-			err = fmt.Errorf("entries without their bounds: %w", ErrDamaged)
+		rec, have, err = readRecord(txn, s.Owner.Member, s.Owner.Incarnation)
+		if err == nil && !have {
+			rec, err = ledger.NoRecord(anyEntry(txn))
 		}
 		return err
 	})
 	if err == nil {
-		f, err = walk(l.db, &rec, l.sidecar.slot.mark)
+		scan, err = walk(l.db, &rec, s.Mark)
 	}
-	for _, cause := range []error{ErrDamaged, ErrMismatch} {
-		if errors.Is(err, cause) {
-			err = refuse(l.opt.Dir, cause, adviceReplace, "%v", err)
-		}
-	}
-	return rec, have, f, err
+	return rec, have, scan, ledger.RefuseUnread(l.opt.Dir, err)
 }
 
 func anyEntry(txn *badger.Txn) bool {
@@ -342,28 +280,20 @@ func anyEntry(txn *badger.Txn) bool {
 }
 
 // readRecord reads the hard state and the bounds; without one, the log is empty.
-func readRecord(txn *badger.Txn, member raft.MemberID, incarnation raft.Incarnation) (rec record, have bool, err error) {
-	item, err := txn.Get(recordKey)
+func readRecord(txn *badger.Txn, member raft.MemberID, incarnation raft.Incarnation) (rec ledger.Record, have bool, err error) {
+	item, err := txn.Get(ledger.RecordKey)
 	if errors.Is(err, badger.ErrKeyNotFound) {
-		return record{first: 1}, false, nil
+		rec, err = ledger.NoRecord(false)
+		return rec, false, err
 	}
-	if err == nil {
-		err = item.Value(func(value []byte) (err error) {
-			rec, err = parseRecord(value)
-			return err
-		})
-	}
-	switch {
-	case err != nil:
+	if err != nil {
 		return rec, true, fmt.Errorf("the hard state: %w: %w", err, ErrDamaged)
-	case !rec.valid():
-		return rec, true, fmt.Errorf("the hard state contradicts itself: %w", ErrDamaged)
-	case rec.incarnation != incarnation:
-		return rec, true, fmt.Errorf("the log is of incarnation %s, the sidecar of %s: %w", rec.incarnation, incarnation, ErrMismatch)
-	case rec.member != member:
-		return rec, true, fmt.Errorf("the log is of member %s, the sidecar of %s: %w", rec.member, member, ErrMismatch)
 	}
-	return rec, true, nil
+	err = item.Value(func(value []byte) (err error) {
+		rec, err = ledger.ReadRecord(value, member, incarnation)
+		return err
+	})
+	return rec, true, err
 }
 
 // lockedBy tells whether a process that does not know our lock, a Badger tool perhaps, has the database open.

@@ -12,6 +12,7 @@ import (
 	"github.com/coordd/coordd/pkg/raft"
 	"github.com/coordd/coordd/pkg/raft/storage"
 	"github.com/coordd/coordd/pkg/raft/storage/internal/disk"
+	"github.com/coordd/coordd/pkg/raft/storage/ledger"
 )
 
 // Options say which directory to open and for whom. Dir, ClusterName and Member are needed.
@@ -57,10 +58,10 @@ func (o *Options) complete() error {
 		return errors.New("no data directory given")
 	case o.Member == 0:
 		return errors.New("no member ID given")
-	case o.ClusterName == "" || len(o.ClusterName) > maxNameBytes:
-		return fmt.Errorf("cluster name of %d bytes: it needs 1 to %d", len(o.ClusterName), maxNameBytes)
-	case len(o.MemberName) > maxNameBytes:
-		return fmt.Errorf("member name of %d bytes: at most %d", len(o.MemberName), maxNameBytes)
+	case o.ClusterName == "" || len(o.ClusterName) > ledger.MaxNameBytes:
+		return fmt.Errorf("cluster name of %d bytes: it needs 1 to %d", len(o.ClusterName), ledger.MaxNameBytes)
+	case len(o.MemberName) > ledger.MaxNameBytes:
+		return fmt.Errorf("member name of %d bytes: at most %d", len(o.MemberName), ledger.MaxNameBytes)
 	}
 	if o.MemTableBytes == 0 {
 		o.MemTableBytes = defaultMemTableBytes
@@ -92,12 +93,12 @@ type limits struct {
 
 func limitsFor(memTableBytes int64) limits {
 	batch := 15 * memTableBytes / 100
-	record := costBytes(len(recordKey), recordBytes)
+	record := costBytes(len(ledger.RecordKey), ledger.RecordBytes)
 	l := limits{
 		bytes:   int(batch) - record - 256, // Badger's own end mark, and "at the limit" is over it
 		entries: int(batch/int64(skl.MaxNodeSize)) - 4,
 	}
-	l.data = l.bytes - costBytes(entryKeyBytes, entryValueBytes(0))
+	l.data = l.bytes - costBytes(ledger.EntryKeyBytes, ledger.EntryValueBytes(0))
 	return l
 }
 

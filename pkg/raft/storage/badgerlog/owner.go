@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/coordd/coordd/pkg/raft/storage/ledger"
 )
 
 const lockName = "LOCK"
@@ -65,7 +67,7 @@ func inUse(dir string, pid int) error {
 	if pid > 0 {
 		detail = fmt.Sprintf("process ID %d", pid)
 	}
-	return refuse(dir, ErrInUse, "stop that process, or use another --data-dir", "%s", detail)
+	return ledger.Refuse(dir, ErrInUse, "stop that process, or use another --data-dir", "%s", detail)
 }
 
 func writePID(f *os.File) error {

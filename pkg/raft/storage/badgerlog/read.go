@@ -7,6 +7,7 @@ import (
 
 	"github.com/coordd/coordd/pkg/raft"
 	"github.com/coordd/coordd/pkg/raft/storage"
+	"github.com/coordd/coordd/pkg/raft/storage/ledger"
 )
 
 // slabBytes is how much data of entries that are read together shares one allocation.
@@ -30,12 +31,12 @@ func (l *Log) Entries(lo, hi uint64, maxBytes int) ([]raft.Entry, error) {
 			return err
 		}
 		switch {
-		case lo < rec.first:
+		case lo < rec.First:
 			return storage.ErrCompacted
-		case lo > rec.end.Last || lo >= hi:
+		case lo > rec.End.Last || lo >= hi:
 			return storage.ErrUnavailable
 		}
-		out, err = readRange(txn, lo, min(hi, rec.end.Last+1), maxBytes)
+		out, err = readRange(txn, lo, min(hi, rec.End.Last+1), maxBytes)
 		return err
 	})
 	if err != nil {
@@ -53,14 +54,14 @@ func readRange(txn *badger.Txn, lo, hi uint64, maxBytes int) ([]raft.Entry, erro
 	var slab []byte
 	var size int
 	var hash storage.Hash
-	it.Seek(appendEntryKey(nil, lo))
+	it.Seek(ledger.AppendEntryKey(nil, lo))
 	for want := lo; want < hi; want++ {
 		if !it.Valid() {
 			return nil, fmt.Errorf("entry %d is missing: %w", want, ErrDamaged)
 		}
 		full := false
 		err := it.Item().Value(func(value []byte) error {
-			e, prev, link, err := parseEntryValue(value)
+			e, prev, link, err := ledger.ParseEntryValue(value)
 			if err != nil {
 				return fmt.Errorf("entry %d: %w: %w", want, err, ErrDamaged)
 			}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/coordd/coordd/pkg/raft/storage/internal/disk"
+	"github.com/coordd/coordd/pkg/raft/storage/ledger"
 )
 
 const sidecarName = "sidecar"
@@ -17,20 +18,22 @@ const sidecarName = "sidecar"
 // page and one flush of the disk.
 type sidecar struct {
 	f    *os.File
-	slot slot // the latest one that is durable
 	page []byte
 }
 
 // createSidecar makes the file with both slots alike, in a way that leaves either nothing or all of it.
-func createSidecar(dir string, id identity) (*sidecar, error) {
+func createSidecar(dir string, owner Identity) (*sidecar, ledger.Slots, error) {
 	path := filepath.Join(dir, sidecarName)
 	f, err := os.OpenFile(path+".new", os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("making the sidecar: %w", err)
+		return nil, ledger.Slots{}, fmt.Errorf("making the sidecar: %w", err)
 	}
-	sc := &sidecar{f: f, page: make([]byte, slotBytes)}
-	for number := uint64(1); number <= 2 && err == nil; number++ {
-		err = sc.write(slot{number: number, id: id})
+	sc := &sidecar{f: f, page: make([]byte, ledger.SlotBytes)}
+	slots := ledger.FirstSlots(owner)
+	for _, s := range []ledger.Slot{*slots.Older, slots.Latest} {
+		if err == nil {
+			err = sc.write(s)
+		}
 	}
 	if err == nil {
 		err = f.Sync() // its size, too
@@ -43,72 +46,43 @@ func createSidecar(dir string, id identity) (*sidecar, error) {
 	}
 	if err != nil {
 		f.Close()
-		return nil, fmt.Errorf("making the sidecar: %w", err)
+		return nil, ledger.Slots{}, fmt.Errorf("making the sidecar: %w", err)
 	}
-	return sc, nil
+	return sc, slots, nil
 }
 
-// openSidecar reads both slots. With one that can't be read, which a crash in the middle of its write leaves,
-// the other one counts; warn is told. The second result is the slot that is not the latest one, if readable.
-func openSidecar(dir string, warn func(number int, err error)) (*sidecar, *slot, error) {
+// openSidecar opens the file and reads both slots.
+func openSidecar(dir string) (*sidecar, ledger.Slots, error) {
 	f, err := os.OpenFile(filepath.Join(dir, sidecarName), os.O_RDWR, 0)
 	if err != nil {
-		return nil, nil, err
+		return nil, ledger.Slots{}, err
 	}
-	sc := &sidecar{f: f, page: make([]byte, slotBytes)}
-	var slots []slot
-	var causes []error
-	for i := range 2 {
-		clear(sc.page)
-		_, err := f.ReadAt(sc.page, int64(i)*slotBytes)
+	var pages [2][]byte
+	for i := range pages {
+		pages[i] = make([]byte, ledger.SlotBytes)
+		_, err := f.ReadAt(pages[i], int64(i)*ledger.SlotBytes)
 		if err != nil && !errors.Is(err, io.EOF) {
 			f.Close()
-			return nil, nil, fmt.Errorf("reading slot %d of the sidecar: %w", i, err)
+			return nil, ledger.Slots{}, fmt.Errorf("reading slot %d of the sidecar: %w", i, err)
 		}
-		s, err := parseSlot(sc.page)
-		if err == nil && s.number%2 != uint64(i) {
-			err = fmt.Errorf("number %d in the wrong place", s.number)
-		}
-		if err != nil {
-			causes = append(causes, fmt.Errorf("slot %d: %w", i, err))
-			continue
-		}
-		slots = append(slots, s)
 	}
-	if len(slots) == 0 {
+	slots, err := ledger.ReadSlots(dir, pages)
+	if err != nil {
 		f.Close()
-		return nil, nil, refuse(dir, ErrBadSidecar, adviceReplace, "%v", errors.Join(causes...))
+		return nil, ledger.Slots{}, err
 	}
-	for _, err := range causes {
-		warn(len(causes), err)
-	}
-	sc.slot = slots[0]
-	if len(slots) == 1 {
-		return sc, nil, nil
-	}
-	other := slots[1]
-	if other.number > sc.slot.number {
-		sc.slot, other = other, sc.slot
-	}
-	return sc, &other, nil
+	return &sidecar{f: f, page: pages[0]}, slots, nil
 }
 
-// put writes s as the next slot and returns when it is durable.
-func (sc *sidecar) put(s slot) error {
-	s.number = sc.slot.number + 1
-	return sc.write(s)
-}
-
-// write makes s durable over the slot that is not the latest one.
-func (sc *sidecar) write(s slot) error {
-	s.encode(sc.page)
-	if _, err := sc.f.WriteAt(sc.page, int64(s.number%2)*slotBytes); err != nil {
+// write makes s durable in its place, over the slot that is not the latest one.
+func (sc *sidecar) write(s ledger.Slot) error {
+	s.Encode(sc.page)
+	if _, err := sc.f.WriteAt(sc.page, int64(s.Number%2)*ledger.SlotBytes); err != nil {
 		return fmt.Errorf("writing the sidecar: %w", err)
 	}
 	if err := disk.SyncData(sc.f); err != nil {
 		return fmt.Errorf("syncing the sidecar: %w", err)
 	}
-	sc.slot = s
 	return nil
 }
 

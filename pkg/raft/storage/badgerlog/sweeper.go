@@ -43,7 +43,7 @@ type sweeper struct {
 
 func startSweeper(l *Log) *sweeper {
 	s := &sweeper{log: l, wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{})}
-	if base := l.rec.base.Last; base > 0 {
+	if base := l.ledger.Record.Base.Last; base > 0 {
 		s.kick(base)
 	}
 	go s.run()

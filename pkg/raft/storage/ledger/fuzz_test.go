@@ -1,4 +1,4 @@
-package badgerlog
+package ledger
 
 import (
 	"bytes"
@@ -13,7 +13,7 @@ import (
 
 func FuzzEntryValue(f *testing.F) {
 	for _, e := range []raft.Entry{{}, {Index: 1, Term: 1, Kind: raft.EntryNoOp}, {Index: 1 << 60, Term: 7, Time: -1, Wall: 5, Kind: raft.EntryCommand, Data: []byte("data")}} {
-		value, _ := appendEntryValue(nil, storage.Hash{1, 2}, &e)
+		value, _ := AppendEntryValue(nil, storage.Hash{1, 2}, &e)
 		f.Add(value)
 		f.Add(value[:len(value)-5])
 	}
@@ -21,11 +21,11 @@ func FuzzEntryValue(f *testing.F) {
 	f.Add(seal([]byte{entryVersion}, 0))
 	f.Fuzz(func(t *testing.T, value []byte) {
 		for _, v := range [][]byte{value, seal(bytes.Clone(value), 0)} {
-			e, prev, link, err := parseEntryValue(v)
+			e, prev, link, err := ParseEntryValue(v)
 			if err != nil {
 				continue
 			}
-			again, hash := appendEntryValue(nil, prev, &e)
+			again, hash := AppendEntryValue(nil, prev, &e)
 			if !bytes.Equal(again, v) || hash != storage.HashLink(link) {
 				t.Fatalf("%x became %+v and %x", v, e, again)
 			}
@@ -34,22 +34,22 @@ func FuzzEntryValue(f *testing.F) {
 }
 
 func FuzzHardState(f *testing.F) {
-	r := record{incarnation: raft.Incarnation{1}, member: 3, first: 1,
-		hs:  raft.HardState{Term: 4, Vote: 2, Commit: 7, Promise: time.Second},
-		end: raft.Mark{LastTerm: 4, Last: 9, Hash: storage.Hash{5}}}
-	f.Add(appendRecord(nil, &r))
+	r := Record{Incarnation: raft.Incarnation{1}, Member: 3, First: 1,
+		HardState: raft.HardState{Term: 4, Vote: 2, Commit: 7, Promise: time.Second},
+		End:       raft.Mark{LastTerm: 4, Last: 9, Hash: storage.Hash{5}}}
+	f.Add(AppendRecord(nil, &r))
 	f.Add(appendRecordV1(&r))
-	f.Add(appendRecord(nil, &record{}))
-	r.base, r.first, r.cluster = raft.Mark{LastTerm: 3, Last: 6, Hash: storage.Hash{4}}, 7, raft.ClusterID{9}
-	f.Add(appendRecord(nil, &r))
+	f.Add(AppendRecord(nil, &Record{}))
+	r.Base, r.First, r.Cluster = raft.Mark{LastTerm: 3, Last: 6, Hash: storage.Hash{4}}, 7, raft.ClusterID{9}
+	f.Add(AppendRecord(nil, &r))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, value []byte) {
 		for _, v := range [][]byte{value, seal(bytes.Clone(value), 0)} {
-			r, err := parseRecord(v)
+			r, err := ParseRecord(v)
 			if err != nil {
 				continue
 			}
-			again := appendRecord(nil, &r)
+			again := AppendRecord(nil, &r)
 			if v[0] == recordVersion1 {
 				again = appendRecordV1(&r)
 			}
@@ -62,28 +62,28 @@ func FuzzHardState(f *testing.F) {
 }
 
 // appendRecordV1 is how records were written before a log could lose its front.
-func appendRecordV1(r *record) []byte {
-	b := appendRecord(nil, r)
+func appendRecordV1(r *Record) []byte {
+	b := AppendRecord(nil, r)
 	b[0] = recordVersion1
-	return seal(b[:len(b)-len(r.cluster)-4], 0)
+	return seal(b[:len(b)-len(r.Cluster)-4], 0)
 }
 
 func FuzzSidecarSlot(f *testing.F) {
-	page := make([]byte, slotBytes)
-	for _, s := range []slot{{}, {number: 7, id: identity{"cluster", 3, "member", raft.Incarnation{9}}, clusterID: raft.ClusterID{8}, term: 4, vote: 2,
-		promise: time.Second, mark: raft.Mark{LastTerm: 3, Last: 99, Hash: storage.Hash{1}}}} {
-		s.encode(page)
+	page := make([]byte, SlotBytes)
+	for _, s := range []Slot{{}, {Number: 7, Owner: Identity{"cluster", 3, "member", raft.Incarnation{9}}, ClusterID: raft.ClusterID{8}, Term: 4, Vote: 2,
+		Promise: time.Second, Mark: raft.Mark{LastTerm: 3, Last: 99, Hash: storage.Hash{1}}}} {
+		s.Encode(page)
 		f.Add(bytes.Clone(page))
 	}
 	f.Add([]byte{})
 	f.Add([]byte(slotMagic))
 	f.Fuzz(func(t *testing.T, page []byte) {
-		s, err := parseSlot(page)
+		s, err := ParseSlot(page)
 		if err != nil {
 			return
 		}
-		again := make([]byte, slotBytes)
-		s.encode(again)
+		again := make([]byte, SlotBytes)
+		s.Encode(again)
 		if n := min(len(page), len(again)); !bytes.Equal(again[:n], page[:n]) {
 			t.Fatalf("%x became %+v", page, s)
 		}

@@ -1,4 +1,4 @@
-package badgerlog
+package ledger
 
 import (
 	"encoding/binary"
@@ -10,19 +10,23 @@ import (
 	"github.com/coordd/coordd/pkg/raft/storage"
 )
 
-// Keys: one prefix byte; an entry's index follows big-endian, so that key order is index order.
-const entryPrefix = 'e'
+// EntryPrefix begins the key of an entry; its index follows big-endian, so that key order is index order.
+const EntryPrefix = 'e'
 
-var recordKey = []byte{'h'}
+// RecordKey is the key of the Record.
+var RecordKey = []byte{'h'}
 
-const entryKeyBytes = 9
+// EntryKeyBytes is the size of an entry's key.
+const EntryKeyBytes = 9
 
-func appendEntryKey(dst []byte, index uint64) []byte {
-	return binary.BigEndian.AppendUint64(append(dst, entryPrefix), index)
+// AppendEntryKey appends the key of the entry at index.
+func AppendEntryKey(dst []byte, index uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(dst, EntryPrefix), index)
 }
 
-func entryKeyIndex(key []byte) (uint64, bool) {
-	if len(key) != entryKeyBytes || key[0] != entryPrefix {
+// EntryKeyIndex is the reverse of AppendEntryKey; false: it is no entry's key.
+func EntryKeyIndex(key []byte) (uint64, bool) {
+	if len(key) != EntryKeyBytes || key[0] != EntryPrefix {
 		return 0, false
 	}
 	return binary.BigEndian.Uint64(key[1:]), true
@@ -64,20 +68,19 @@ func unseal(b []byte) ([]byte, error) {
 	return body, nil
 }
 
-// An entry's value: version, link, checksum.
+// EntryValueBytes is the size of an entry's value, version, link and checksum, where its data has dataBytes bytes.
+func EntryValueBytes(dataBytes int) int { return 1 + storage.LinkBytes(dataBytes) + 4 }
 
-func entryValueBytes(dataBytes int) int { return 1 + storage.LinkBytes(dataBytes) + 4 }
-
-// appendEntryValue appends e's value and returns its hash.
-func appendEntryValue(dst []byte, prev storage.Hash, e *raft.Entry) ([]byte, storage.Hash) {
+// AppendEntryValue appends e's value and returns its hash.
+func AppendEntryValue(dst []byte, prev storage.Hash, e *raft.Entry) ([]byte, storage.Hash) {
 	start := len(dst)
 	dst = storage.AppendLink(append(dst, entryVersion), prev, e)
 	hash := storage.HashLink(dst[start+1:])
 	return seal(dst, start), hash
 }
 
-// parseEntryValue checks the checksum and returns the link; the entry's Data is a part of value.
-func parseEntryValue(value []byte) (e raft.Entry, prev storage.Hash, link []byte, err error) {
+// ParseEntryValue checks the checksum and returns the link; the entry's Data is a part of value.
+func ParseEntryValue(value []byte) (e raft.Entry, prev storage.Hash, link []byte, err error) {
 	body, err := unseal(value)
 	switch {
 	case err != nil:
@@ -91,21 +94,22 @@ func parseEntryValue(value []byte) (e raft.Entry, prev storage.Hash, link []byte
 	return e, prev, body[1:], err
 }
 
-// record is what stands beside the entries in every transaction.
-type record struct {
-	incarnation raft.Incarnation
-	member      raft.MemberID
-	hs          raft.HardState
-	first       uint64
-	// base is the entry before first, from which the chain goes on: zero, until a log is cut at its front.
-	base raft.Mark
-	// cluster is the cluster ID as of the base, because the configuration that says it may be gone.
-	cluster raft.ClusterID
-	// end is the log's last entry; end.Last + 1 == first for an empty log.
-	end raft.Mark
+// Record is what stands beside the entries in every transaction.
+type Record struct {
+	Incarnation raft.Incarnation
+	Member      raft.MemberID
+	HardState   raft.HardState
+	First       uint64
+	// Base is the entry before First, from which the chain goes on: zero, until a log is cut at its front.
+	Base raft.Mark
+	// Cluster is the cluster ID as of the base, because the configuration that says it may be gone.
+	Cluster raft.ClusterID
+	// End is the log's last entry; End.Last + 1 == First for an empty log.
+	End raft.Mark
 }
 
-const recordBytes = 1 + 16 + 8 + 4*8 + 8 + 2*(2*8+16) + 16 + 4
+// RecordBytes is the size of an encoded Record.
+const RecordBytes = 1 + 16 + 8 + 4*8 + 8 + 2*(2*8+16) + 16 + 4
 
 func appendMark(dst []byte, m raft.Mark) []byte {
 	dst = binary.BigEndian.AppendUint64(dst, m.LastTerm)
@@ -113,49 +117,51 @@ func appendMark(dst []byte, m raft.Mark) []byte {
 	return append(dst, m.Hash[:]...)
 }
 
-func appendRecord(dst []byte, r *record) []byte {
+// AppendRecord appends r's value.
+func AppendRecord(dst []byte, r *Record) []byte {
 	start := len(dst)
 	dst = append(dst, recordVersion)
-	dst = append(dst, r.incarnation[:]...)
-	dst = binary.BigEndian.AppendUint64(dst, uint64(r.member))
-	dst = binary.BigEndian.AppendUint64(dst, r.hs.Term)
-	dst = binary.BigEndian.AppendUint64(dst, uint64(r.hs.Vote))
-	dst = binary.BigEndian.AppendUint64(dst, r.hs.Commit)
-	dst = binary.BigEndian.AppendUint64(dst, uint64(r.hs.Promise))
-	dst = binary.BigEndian.AppendUint64(dst, r.first)
-	dst = appendMark(dst, r.base)
-	dst = appendMark(dst, r.end)
-	dst = append(dst, r.cluster[:]...)
+	dst = append(dst, r.Incarnation[:]...)
+	dst = binary.BigEndian.AppendUint64(dst, uint64(r.Member))
+	dst = binary.BigEndian.AppendUint64(dst, r.HardState.Term)
+	dst = binary.BigEndian.AppendUint64(dst, uint64(r.HardState.Vote))
+	dst = binary.BigEndian.AppendUint64(dst, r.HardState.Commit)
+	dst = binary.BigEndian.AppendUint64(dst, uint64(r.HardState.Promise))
+	dst = binary.BigEndian.AppendUint64(dst, r.First)
+	dst = appendMark(dst, r.Base)
+	dst = appendMark(dst, r.End)
+	dst = append(dst, r.Cluster[:]...)
 	return seal(dst, start)
 }
 
-func parseRecord(b []byte) (record, error) {
+// ParseRecord is the reverse of AppendRecord.
+func ParseRecord(b []byte) (Record, error) {
 	body, err := unseal(b)
 	if err != nil {
-		return record{}, err
+		return Record{}, err
 	}
 	d := decoder{b: body}
 	version := d.byte()
 	if version != recordVersion && version != recordVersion1 && d.err == nil {
-		return record{}, errVersion
+		return Record{}, errVersion
 	}
-	r := record{incarnation: raft.Incarnation(d.bytes16()), member: raft.MemberID(d.uint64())}
-	r.hs = raft.HardState{Term: d.uint64(), Vote: raft.MemberID(d.uint64()), Commit: d.uint64(), Promise: time.Duration(d.uint64())}
-	r.first, r.base, r.end = d.uint64(), d.mark(), d.mark()
+	r := Record{Incarnation: raft.Incarnation(d.bytes16()), Member: raft.MemberID(d.uint64())}
+	r.HardState = raft.HardState{Term: d.uint64(), Vote: raft.MemberID(d.uint64()), Commit: d.uint64(), Promise: time.Duration(d.uint64())}
+	r.First, r.Base, r.End = d.uint64(), d.mark(), d.mark()
 	if version == recordVersion {
-		r.cluster = raft.ClusterID(d.bytes16())
+		r.Cluster = raft.ClusterID(d.bytes16())
 	}
 	if err := d.done(); err != nil {
-		return record{}, err
+		return Record{}, err
 	}
 	return r, nil
 }
 
 // valid: the log lies behind its base, which is committed, and neither terms nor the promise go back.
-func (r *record) valid() bool {
-	return r.first == r.base.Last+1 && r.end.Last >= r.base.Last && r.end.LastTerm >= r.base.LastTerm &&
-		(r.end.Last > r.base.Last || r.end == r.base) &&
-		r.hs.Term >= r.end.LastTerm && r.hs.Commit >= r.base.Last && r.hs.Promise >= 0
+func (r *Record) valid() bool {
+	return r.First == r.Base.Last+1 && r.End.Last >= r.Base.Last && r.End.LastTerm >= r.Base.LastTerm &&
+		(r.End.Last > r.Base.Last || r.End == r.Base) &&
+		r.HardState.Term >= r.End.LastTerm && r.HardState.Commit >= r.Base.Last && r.HardState.Promise >= 0
 }
 
 // decoder reads fields in order; the first one that is missing makes it fail.
