@@ -1,5 +1,7 @@
 package machine
 
+import "github.com/coordd/coordd/internal/canary"
+
 // The kinds of things that end by themselves, in the order in which they end at the same instant: what
 // frees locks comes before what gives up waiting for them.
 const (
@@ -49,6 +51,9 @@ func (m *Machine) endDue() {
 	for i := range m.ending {
 		switch d := &m.ending[i]; d.kind {
 		case dueSession:
+			if canary.Broken(canary.DeadLeaveQueuesFirst) {
+				continue
+			}
 			m.mine = m.ticketsOf(d.a, m.mine[:0])
 			m.leaveQueues(m.mine)
 		case dueWait:
@@ -89,6 +94,12 @@ func (m *Machine) expire(id uint64) {
 	m.totals.expiredSessions++
 	m.emit(s, Event{Kind: EventSessionExpired, Generation: s.generation, Reason: "expired"})
 	m.mine = m.ticketsOf(id, m.mine[:0])
+	if canary.Broken(canary.DeadLeaveQueuesFirst) {
+		m.leaveQueues(m.mine)
+	}
 	m.totals.expiredHolds += m.releaseAll(m.mine)
+	if canary.Broken(canary.EndedIsRemoved) {
+		return
+	}
 	m.removeSession(s)
 }

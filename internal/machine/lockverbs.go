@@ -3,6 +3,7 @@ package machine
 import (
 	"unicode/utf8"
 
+	"github.com/coordd/coordd/internal/canary"
 	"github.com/coordd/coordd/pkg/locks"
 )
 
@@ -104,9 +105,19 @@ func (m *Machine) cancel(s *session, c *Command) Reply {
 	if seq < s.floor {
 		return cancelled // a repeat of it would be stale, and it holds nothing
 	}
-	s.highest = max(s.highest, seq)
-	s.replies = s.replies.with(&stored{seq: seq, kind: KindLockAcquire, tombstone: true, reply: cancelled})
+	if !canary.Broken(canary.CancelLeavesTombstone) {
+		s.highest = max(s.highest, seq)
+		s.replies = s.replies.with(&stored{seq: seq, kind: KindLockAcquire, tombstone: true, reply: cancelled})
+	}
 	return cancelled
+}
+
+// hold returns the hold of a lock with a fence.
+func (m *Machine) hold(key string, fence uint64) (locks.Hold, bool) {
+	if l, ok := m.locks.Get(key); ok && canary.Broken(canary.ReleaseNamesFence) {
+		return l.Holds[0], true
+	}
+	return m.locks.Hold(key, fence)
 }
 
 // release gives a hold back. A delayed hold may still be given back by the session that it was taken from:
@@ -116,7 +127,7 @@ func (m *Machine) release(s *session, c *Command) Reply {
 		return r
 	}
 	key := keyOf(c.Namespace, c.Name)
-	h, ok := m.locks.Hold(key, c.Release.Fence)
+	h, ok := m.hold(key, c.Release.Fence)
 	if !ok || h.Session != s.id {
 		r := m.fail(CodeNotHeld, "session %d doesn't hold this lock under fence %d", s.id, c.Release.Fence)
 		r.Detail.Fence = c.Release.Fence
@@ -146,12 +157,13 @@ func (m *Machine) forceRelease(c *Command) Reply {
 		return m.deadlineExceeded()
 	}
 	key := keyOf(c.Namespace, c.Name)
-	h, ok := m.locks.Hold(key, f.Fence)
+	h, ok := m.hold(key, f.Fence)
 	if !ok {
 		r := m.fail(CodeNotHeld, "nobody holds this lock under fence %d", f.Fence)
 		r.Detail.Fence = f.Fence
 		return r
 	}
+	now := f.Now || canary.Broken(canary.ForcedHoldBlocks)
 	if h.Live() {
 		m.totals.forced++
 		old, _ := m.sessions.Get(h.Session)
@@ -167,14 +179,14 @@ func (m *Machine) forceRelease(c *Command) Reply {
 			e.Until = s.deadline
 		}
 		m.endTicket(s, t, TicketEnded, reason, 0, m.emit(s, e))
-		if !f.Now {
+		if !now {
 			h, _ = m.locks.Delay(key, h.Fence, s.deadline)
 			m.due.Set(due{at: s.deadline, kind: dueDelay, a: h.Fence, key: t.key})
 		}
-	} else if f.Now {
+	} else if now {
 		m.due.Delete(due{at: h.DelayedUntil, kind: dueDelay, a: h.Fence})
 	}
-	if !f.Now {
+	if !now {
 		return Reply{Index: m.index, Lock: &LockReply{State: StateDelayed, Fence: h.Fence, Until: h.DelayedUntil}}
 	}
 	m.free(key, h)

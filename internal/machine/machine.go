@@ -7,6 +7,7 @@ import (
 
 	"github.com/tidwall/btree"
 
+	"github.com/coordd/coordd/internal/canary"
 	"github.com/coordd/coordd/pkg/idgen"
 	"github.com/coordd/coordd/pkg/locks"
 )
@@ -116,10 +117,13 @@ func (m *Machine) Apply(e Entry) Result {
 	if e.Wall != 0 {
 		m.wall = e.Wall
 	}
-	if e.Term != m.term {
-		m.term, m.serving = e.Term, false
+	if canary.Broken(canary.FenceIsCounted) {
+		m.locks.SetCounters(m.index, m.locks.Arrivals())
 	}
-	if m.serving {
+	if e.Term != m.term {
+		m.term, m.serving = e.Term, m.serving && canary.Broken(canary.NewTermStopsExpiry)
+	}
+	if m.serving && !canary.Broken(canary.EndBeforeExecute) {
 		m.endDue()
 	}
 	var replies []Reply
@@ -128,6 +132,9 @@ func (m *Machine) Apply(e Entry) Result {
 		for i := range cs {
 			replies[i] = m.execute(&cs[i], hashes[i])
 		}
+	}
+	if m.serving && canary.Broken(canary.EndBeforeExecute) {
+		m.endDue()
 	}
 	return Result{Replies: replies, Events: m.events, Waited: m.waited, Held: m.held}
 }
@@ -142,7 +149,7 @@ func (m *Machine) execute(c *Command, hash uint64) Reply {
 	case KindServing:
 		return m.serve(c.Serving)
 	case KindNotServing:
-		m.serving = false
+		m.serving = canary.Broken(canary.NotServingStopsExpiry)
 		return m.ok()
 	case KindLockForceRelease:
 		return m.forceRelease(c)
@@ -182,7 +189,7 @@ func (m *Machine) serve(in *Serving) Reply {
 	}
 	var late []*session
 	m.sessions.Scan(func(_ uint64, s *session) bool {
-		if m.graceDeadline(s, in.ElectionTimeout) > s.deadline {
+		if m.graceDeadline(s, in.ElectionTimeout) > s.deadline && !canary.Broken(canary.ServingGivesGrace) {
 			late = append(late, s)
 		}
 		return true

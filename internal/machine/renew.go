@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/coordd/coordd/internal/canary"
 	"github.com/coordd/coordd/pkg/locks"
 )
 
@@ -40,10 +41,13 @@ func (m *Machine) Renew(r Renewal) error {
 		return fmt.Errorf("%w: %d; choose another one, never used before", ErrSameDomain, r.Domain)
 	}
 	fence := m.locks.Fence() + fencesPerSecond
+	if canary.Broken(canary.RestoreRaisesFence) {
+		fence = m.locks.Fence()
+	}
 	if r.Second > math.MaxInt64/fencesPerSecond {
 		return fmt.Errorf("%w: %d seconds after 2025-01-01", ErrFenceLimit, r.Second)
 	}
-	if r.Second > 0 { // a clock from before then tells nothing
+	if r.Second > 0 && !canary.Broken(canary.RestoreRaisesFence) { // a clock from before then tells nothing
 		fence = max(fence, uint64(r.Second)*fencesPerSecond)
 	}
 	if fence > locks.FenceLimit {

@@ -1,6 +1,10 @@
 package machine
 
-import "sort"
+import (
+	"sort"
+
+	"github.com/coordd/coordd/internal/canary"
+)
 
 // request carries out a command that has a seq, at most once.
 func (m *Machine) request(c *Command, hash uint64) Reply {
@@ -21,14 +25,14 @@ func (m *Machine) request(c *Command, hash uint64) Reply {
 	m.acknowledge(s, c)
 
 	// A ticket answers before the floor is looked at: a client may have acknowledged QUEUED and ask again.
-	if t, ok := m.ticket(s.id, c.Seq); ok {
+	if t, ok := m.ticket(s.id, c.Seq); ok && (c.Seq >= s.floor || !canary.Broken(canary.TicketBelowFloorAnswers)) {
 		m.totals.duplicates++
-		if t.hash != hash {
+		if t.hash != hash && !canary.Broken(canary.ReuseRefused) {
 			return m.reused(c.Seq)
 		}
 		return m.ticketReply(t)
 	}
-	if c.Seq < s.floor {
+	if c.Seq < s.floor && !canary.Broken(canary.SeqBelowFloorIsStale) {
 		m.totals.duplicates++
 		return m.fail(CodeRequestStale, "seq %d was acknowledged: the lowest outstanding one is %d", c.Seq, s.floor)
 	}
@@ -37,7 +41,7 @@ func (m *Machine) request(c *Command, hash uint64) Reply {
 		if old.tombstone && c.Kind == KindLockAcquire {
 			return old.reply
 		}
-		if old.tombstone || old.hash != hash {
+		if (old.tombstone || old.hash != hash) && !canary.Broken(canary.ReuseRefused) {
 			return m.reused(c.Seq)
 		}
 		return old.reply
@@ -78,7 +82,7 @@ func (m *Machine) request(c *Command, hash uint64) Reply {
 
 // windowFull refuses a seq that is too far above the floor; the refusal is not stored.
 func (m *Machine) windowFull(s *session, seq uint64) (bool, Reply) {
-	if seq < s.floor || seq-s.floor < Window {
+	if seq < s.floor || seq-s.floor < Window || canary.Broken(canary.WindowBounded) {
 		return false, Reply{}
 	}
 	return true, m.fail(CodeWindowFull, "seq %d is %d or more above the lowest outstanding one, %d", seq, Window, s.floor)
@@ -96,7 +100,11 @@ func (m *Machine) acknowledge(s *session, c *Command) {
 	}
 	s.floor = max(s.floor, ack)
 	s.eventsSeen = max(s.eventsSeen, min(c.EventsSeen, s.eventSeq))
-	s.replies = s.replies.from(s.floor)
+	keep := s.floor
+	if canary.Broken(canary.RepliesKept) {
+		keep = s.highest + 1
+	}
+	s.replies = s.replies.from(keep)
 	m.forgetEnded(s)
 }
 

@@ -6,6 +6,7 @@ import (
 	"math"
 	"strings"
 
+	"github.com/coordd/coordd/internal/canary"
 	"github.com/coordd/coordd/pkg/locks"
 )
 
@@ -85,19 +86,21 @@ func (m *Machine) authorize(c *Command) (*session, Reply) {
 		}
 		return nil, m.fail(CodeSessionUnknown, "there never was a session %d", c.Session)
 	}
-	right := subtle.ConstantTimeCompare(s.secret[:], c.Secret[:]) == 1
+	right := subtle.ConstantTimeCompare(s.secret[:], c.Secret[:]) == 1 || canary.Broken(canary.SecretCompared)
 	if !right || s.namespace != c.Namespace {
 		return nil, m.fail(CodeDenied, "the secret or the namespace is not that of session %d", c.Session)
 	}
 	// A resume comes from a process that doesn't know the generation: it makes the next one.
-	if c.Kind != KindSessionResume && c.Generation != s.generation {
+	if c.Kind != KindSessionResume && c.Generation != s.generation && !canary.Broken(canary.GenerationCompared) {
 		return nil, m.fail(CodeSessionExpired, "session %d was resumed by another process", c.Session)
 	}
 	return s, Reply{}
 }
 
 // tooLate reports whether a command must not be executed any more.
-func (m *Machine) tooLate(c *Command) bool { return c.NotAfter != 0 && m.now > c.NotAfter }
+func (m *Machine) tooLate(c *Command) bool {
+	return c.NotAfter != 0 && m.now > c.NotAfter && !canary.Broken(canary.RequestDeadline)
+}
 
 func (m *Machine) deadlineExceeded() Reply {
 	return m.fail(CodeDeadline, "the request's not_after was over when it was to be executed")
@@ -150,7 +153,11 @@ func (m *Machine) openedBefore(id, hash uint64) Reply {
 		// Whoever opened it is the process that lost it; telling it the generation would make two of one.
 		return m.fail(CodeSessionExpired, "session %d was resumed by another process", id)
 	}
-	return m.sessionReply(s)
+	r := m.sessionReply(s)
+	if canary.Broken(canary.OpenNotFromCache) {
+		r.Session.Now = s.renewed
+	}
+	return r
 }
 
 // openDigest names an open: the same nonce under another secret is another one.
@@ -232,14 +239,16 @@ func (m *Machine) resume(c *Command) Reply {
 	s = m.edit(s)
 	m.acknowledge(s, c)
 	m.emit(s, Event{Kind: EventSessionExpired, Generation: s.generation, Reason: "resumed by another process"})
-	s.generation++
-	if nonce != (digest{}) {
+	if !canary.Broken(canary.ResumeRaisesGeneration) {
+		s.generation++
+	}
+	if nonce != (digest{}) && !canary.Broken(canary.ResumeOnceANonce) {
 		// A new slice each time: older records share the one before.
 		kept := s.resumes[max(0, len(s.resumes)-maxResumes+1):]
 		s.resumes = append(append(make([]resumed, 0, len(kept)+1), kept...), resumed{nonce, s.generation})
 	}
 	for _, t := range m.mine {
-		if t.state == TicketGranted {
+		if t.state == TicketGranted && !canary.Broken(canary.ResumeRenewsFences) {
 			h, _ := m.locks.Refence(t.key, t.fence)
 			next := *t
 			next.fence = h.Fence

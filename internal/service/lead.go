@@ -12,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/coordd/coordd/internal/canary"
 	"github.com/coordd/coordd/internal/machine"
 	"github.com/coordd/coordd/pkg/raft/node"
 )
@@ -110,7 +111,7 @@ func (r *reign) rise() error {
 	}
 	r.repeatEvents()
 	s.cfg.Logger.Info("taking commands", "term", s.node.Status().Term)
-	for !s.prober.reachable(r.ctx) {
+	for !s.prober.reachable(r.ctx) && !canary.Broken(canary.ServingAfterProbe) {
 		if err := r.over(); err != nil {
 			return err
 		}
@@ -194,8 +195,14 @@ func (r *reign) subscribe() error {
 	if r.subs != nil {
 		return nil
 	}
+	subscribe := r.s.nc.Subscribe
+	if canary.Broken(canary.PlainSubscriptions) {
+		subscribe = func(subject string, h nats.MsgHandler) (*nats.Subscription, error) {
+			return r.s.nc.QueueSubscribe(subject, "leaders", h)
+		}
+	}
 	add := func(subject string, h nats.MsgHandler) error {
-		sub, err := r.s.nc.Subscribe(subject, h)
+		sub, err := subscribe(subject, h)
 		if err != nil {
 			return fmt.Errorf("subscribe to %s: %w", subject, err)
 		}
@@ -272,6 +279,9 @@ func (r *reign) fall() {
 	r.ticks.unwatch()
 	r.cancel()
 	for _, c := range r.join.close() {
+		if canary.Broken(canary.DeposedIsSilent) {
+			s.answers.refuse(c, refuse("BUSY", "node %s leads no more", s.cfg.Name))
+		}
 		s.answers.drop(c)
 	}
 	s.answers.work.put(job{forget: true})
@@ -312,6 +322,8 @@ func (r *reign) admit(c *call) {
 		}
 	case c.batch != nil && !c.batch.reads():
 		s.answers.finish(c) // every command of it was refused
+	case canary.Broken(canary.ServiceReadProved):
+		s.node.Inspect(func(uint64) { s.look(c) })
 	default:
 		s.node.SubmitRead(func(_ uint64, err error) {
 			if err != nil {
@@ -326,7 +338,7 @@ func (r *reign) admit(c *call) {
 // refuseBusy says BUSY if it is certain that nobody else leads, and nothing otherwise: the real leader's answer
 // must win.
 func (r *reign) refuseBusy(c *call, why string) {
-	if r.s.node.Lease() {
+	if r.s.node.Lease() || canary.Broken(canary.BusyNeedsLease) {
 		r.s.answers.refuse(c, refuse("BUSY", "%s", why))
 	}
 }

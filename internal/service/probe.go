@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	coorddv1 "github.com/coordd/coordd/api/coordd/v1"
+	"github.com/coordd/coordd/internal/canary"
 	"github.com/coordd/coordd/pkg/raft"
 )
 
@@ -60,7 +61,7 @@ func (p *prober) targets() (names []string, need int) {
 		}
 		names = append(names, m.Name)
 	}
-	if p.s.cfg.ExternalNATS || len(names) == 0 {
+	if p.s.cfg.ExternalNATS || len(names) == 0 || canary.Broken(canary.ProbeThroughOthers) {
 		return []string{p.s.cfg.Name}, 1
 	}
 	need = voters/2 + 1
@@ -218,7 +219,7 @@ func (p *prober) healthyMember(ctx context.Context) raft.MemberID {
 		p.mu.Lock()
 		a, ok := p.answers[m.Name]
 		p.mu.Unlock()
-		if ok && a.healthy && a.at.After(since) {
+		if (ok && a.healthy && a.at.After(since)) || canary.Broken(canary.HandOverToHealthy) {
 			return m.ID
 		}
 		if p.askPeer(ctx, m.ID) {

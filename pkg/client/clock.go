@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/coordd/coordd/internal/canary"
 )
 
 const (
@@ -50,14 +52,23 @@ type leaseTerm struct {
 func (l *lease) renew(sent instant, now, deadline int64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if canary.Broken(canary.ClientCountsFromSend) {
+		sent = l.clock()
+	}
 	next := &leaseTerm{sent: sent, budget: time.Duration(float64(deadline-now)*(1-l.drift)) - clockGuard}
+	if canary.Broken(canary.ClientAllowsForDrift) {
+		next.budget = time.Duration(deadline - now)
+	}
 	old := l.term.Load()
 	if old == nil {
 		l.term.Store(next)
 		return l.remaining() > 0
 	}
 	if l.remaining() <= 0 {
-		return false
+		if !canary.Broken(canary.LostSessionStaysLost) {
+			return false
+		}
+		l.lost.Store(nil)
 	}
 	if next.sent.mono+next.budget > old.sent.mono+old.budget {
 		l.term.Store(next)
@@ -72,7 +83,7 @@ func (l *lease) remaining() time.Duration {
 	}
 	t, now := l.term.Load(), l.clock()
 	mono, wall := now.mono-t.sent.mono, now.wall-t.sent.wall
-	if apart := wall - mono; apart <= jumpLimit && apart >= -jumpLimit {
+	if apart := wall - mono; (apart <= jumpLimit && apart >= -jumpLimit) || canary.Broken(canary.ClientSeesJumps) {
 		if left := t.budget - max(mono, wall); left > 0 {
 			return left
 		}

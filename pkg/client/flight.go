@@ -7,6 +7,7 @@ import (
 	"time"
 
 	coorddv1 "github.com/coordd/coordd/api/coordd/v1"
+	"github.com/coordd/coordd/internal/canary"
 )
 
 const (
@@ -221,10 +222,10 @@ func (s *Session) settle(c *call, reply []byte, err error) {
 		locked.Name = c.name
 	case sessionGone(err):
 		s.end(fmt.Errorf("%w: %w", ErrSessionExpired, err), true)
-		if s.tries(c) > 1 { // the try before this one may have been executed
+		if s.tries(c) > 1 && !canary.Broken(canary.UnknownAfterRepeat) { // the try before this one may have been executed
 			err = chain(ErrOutcomeUnknown, err)
 		}
-	case codeOf(err) == coorddv1.CodeRequestStale && s.tries(c) > 1:
+	case codeOf(err) == coorddv1.CodeRequestStale && s.tries(c) > 1 && !canary.Broken(canary.UnknownAfterRepeat):
 		err = chain(ErrOutcomeUnknown, err)
 	case codeOf(err) != "":
 	default: // the session or the connection ended, or nobody waits

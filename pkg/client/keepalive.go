@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	coorddv1 "github.com/coordd/coordd/api/coordd/v1"
+	"github.com/coordd/coordd/internal/canary"
 )
 
 const (
@@ -154,7 +155,7 @@ func (s *Session) reconcile(sent instant, rep *coorddv1.SessionReply) {
 	// What is missing is lost only if this answer is later than what is known: by its index, or because its
 	// question was sent after that was learned.
 	later := func(index uint64, learned time.Duration) bool {
-		return !rep.GetIncomplete() && (index != 0 && rep.GetIndex() > index || sent.mono > learned)
+		return canary.Broken(canary.MissingNeedsLaterAnswer) || !rep.GetIncomplete() && (index != 0 && rep.GetIndex() > index || sent.mono > learned)
 	}
 	var lost []*Lock
 	for fence, l := range s.holds {

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	coorddv1 "github.com/coordd/coordd/api/coordd/v1"
+	"github.com/coordd/coordd/internal/canary"
 )
 
 // Session is a lease that holds locks: they are all lost when it ends. The client renews it in the background.
@@ -122,7 +123,7 @@ func (s *Session) Done() <-chan struct{} { return s.done }
 // Err returns nil while the session surely lives. It looks at the clock itself, and never goes back to nil.
 // Otherwise it matches [ErrSessionExpired], or [ErrClosed] after Close.
 func (s *Session) Err() error {
-	if s.lease.remaining() > 0 {
+	if s.lease.remaining() > 0 || canary.Broken(canary.ClientChecksAtUse) {
 		select {
 		case <-s.done:
 		default:

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/coordd/coordd/internal/canary"
 )
 
 // errCancelled is how a ticket ends that was withdrawn.
@@ -54,6 +56,9 @@ func (t *ticket) queueLocked(index uint64) {
 // grantLocked takes the grant, once. index is that of the answer that told it, 0 for an event.
 func (t *ticket) grantLocked(fence, index uint64) {
 	if t.state >= ticketGranted || t.s.err != nil {
+		if t.lock != nil && canary.Broken(canary.TicketTakenOnce) {
+			t.s.holds[fence] = t.lock
+		}
 		return
 	}
 	t.state, t.fence, t.learned = ticketGranted, fence, t.s.c.clock().mono

@@ -4,6 +4,8 @@ import (
 	"math"
 
 	"github.com/tidwall/btree"
+
+	"github.com/coordd/coordd/internal/canary"
 )
 
 // Forever is a wait's end that never comes.
@@ -247,7 +249,7 @@ func (t *Table) at(key string, arrival uint64) *Waiter {
 func (t *Table) first(key string) (next *Waiter) {
 	t.queue.Ascend(t.at(key, 0), func(w *Waiter) bool {
 		next = w
-		return false
+		return w.Key == key && w.Arrival < t.arrival && canary.Broken(canary.QueueInArrivalOrder)
 	})
 	return next
 }

@@ -3,6 +3,7 @@ package raft
 import (
 	"time"
 
+	"github.com/coordd/coordd/internal/canary"
 	"github.com/coordd/coordd/pkg/raft/tracker"
 )
 
@@ -23,15 +24,18 @@ func (a *applies) full(maxBytes int) bool { return a.under.Bytes()+a.waitingByte
 
 // nextApply hands out committed entries, in order and without gaps, as far as the backlog's bound allows.
 func (c *Core) nextApply() []Entry {
-	lo := c.log.applying + 1
+	lo, commit := c.log.applying+1, c.log.commit
+	if canary.Broken(canary.OnlyCommittedApplies) {
+		commit = c.log.last
+	}
 	room := c.cfg.MaxApplyBytes - c.applies.under.Bytes()
-	if lo > c.log.commit || room <= 0 {
+	if lo > commit || room <= 0 {
 		return nil
 	}
 	var es []Entry
 	var bytes int
 	if lo >= c.log.tailFirst {
-		if es, bytes = c.log.slice(lo, c.log.commit+1, room); bytes > room && c.applies.under.Len() > 0 {
+		if es, bytes = c.log.slice(lo, commit+1, room); bytes > room && c.applies.under.Len() > 0 {
 			return nil // the first entry alone goes beyond the bound
 		}
 		c.applies.waitingBytes -= bytes
@@ -76,6 +80,9 @@ func (c *Core) ApplyDone(index uint64) {
 		return
 	}
 	c.log.applied = index
+	if es, _ := c.log.slice(index, index+1, 0); len(es) > 0 && canary.Broken(canary.StampFromLastEntry) {
+		c.clock.last, c.clock.lastAt = es[0].Time, c.now
+	}
 	c.applies.under.FreeTo(index)
 	c.log.trim(c.cfg.MaxTailBytes)
 	c.valid()

@@ -1,6 +1,10 @@
 package raft
 
-import "time"
+import (
+	"time"
+
+	"github.com/coordd/coordd/internal/canary"
+)
 
 // clock makes cluster time: nanoseconds since the cluster's birth, as the entries of the log carry it. It
 // goes on from the last entry of the log, whoever appended it, by this process's monotonic time since it
@@ -26,11 +30,21 @@ func (k *clock) restore(last *Entry, snapshot *SnapshotMeta, now time.Duration) 
 }
 
 // appended notes the time of the log's new last entry.
-func (k *clock) appended(time int64, now time.Duration) { k.last, k.lastAt = time, now }
+func (k *clock) appended(time int64, now time.Duration) {
+	if canary.Broken(canary.StampFromLastEntry) {
+		return
+	}
+	k.last, k.lastAt = time, now
+}
 
 // elect takes the one anchor of a term. [To stamp from the last applied entry instead lets time stand
 // still under load and ends leases early after a failover.]
-func (k *clock) elect() { k.anchor, k.anchorAt = k.last, k.lastAt }
+func (k *clock) elect(now time.Duration) {
+	k.anchor, k.anchorAt = k.last, k.lastAt
+	if canary.Broken(canary.ClockAnchorAtAppend) {
+		k.anchorAt = now
+	}
+}
 
 // at is cluster time at an instant, for a leader. It never goes back behind the last entry.
 func (k *clock) at(now time.Duration) int64 {

@@ -34,7 +34,7 @@ func (c *Core) becomeLeader() {
 	c.setLeader(c.id)
 	scratch, instants := c.lead.scratch, c.lead.instants
 	c.lead = leadership{scratch: scratch, instants: instants}
-	c.clock.elect()
+	c.clock.elect(c.now)
 	for _, p := range c.peers {
 		p.pr.Reset(c.log.last, c.newSession(), c.now)
 		p.nudge, p.request, p.tellSoon = false, readRequest{}, false

@@ -1,6 +1,10 @@
 package decide
 
-import "time"
+import (
+	"time"
+
+	"github.com/coordd/coordd/internal/canary"
+)
 
 // Bounds say how much goes into one log entry, and how many of them are under way.
 type Bounds struct {
@@ -51,7 +55,7 @@ func (j *Joiner[C]) Next(now time.Duration, b Bounds) (calls []C, again time.Dur
 		return nil, idle
 	}
 	again = idle
-	if len(j.beats) > 0 {
+	if len(j.beats) > 0 && (len(j.queue) == 0 || !canary.Broken(canary.KeepalivesFirst)) {
 		// One that comes after a quiet while leaves at once. They don't count against the entries under way.
 		if again = b.Join - (now - j.lastBeat); !j.beaten || again <= 0 {
 			calls, j.beats = take(j.beats, b)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/coordd/coordd/internal/canary"
 	"github.com/coordd/coordd/pkg/raft"
 )
 
@@ -15,7 +16,7 @@ const NoDue int64 = 1<<63 - 1
 // serve it proposes none: time must not end what clients can't renew.
 func Tick(due, now int64, leading, serving bool) (propose bool, again time.Duration) {
 	switch {
-	case due == NoDue || !leading || !serving:
+	case due == NoDue || !leading || (!serving && !canary.Broken(canary.NoTickUnlessServing)):
 		return false, 0
 	case due > now:
 		return false, time.Duration(due - now)
@@ -46,7 +47,7 @@ type Watch struct {
 // Look says what to do now, where NATS is healthy or not, and this leader serves or not.
 func (w *Watch) Look(now time.Duration, healthy, serving bool) Act {
 	switch {
-	case healthy && serving:
+	case healthy && serving, serving && canary.Broken(canary.LossOfNATSStopsExpiry):
 	case healthy:
 		return Serve
 	case serving:
@@ -72,7 +73,7 @@ const (
 // that nobody else leads and grants: a node in doubt stays silent.
 func Refuse(err error, leased bool) Refusal {
 	switch {
-	case !leased:
+	case !leased && !canary.Broken(canary.BusyNeedsLease):
 	case errors.Is(err, raft.ErrBusy), errors.Is(err, raft.ErrTransferring):
 		return Busy
 	case errors.Is(err, raft.ErrTooLarge):
