@@ -7,15 +7,9 @@ import (
 	"time"
 
 	"github.com/coordd/coordd/pkg/raft"
+	"github.com/coordd/coordd/pkg/raft/pipeline"
 	"github.com/coordd/coordd/pkg/raft/storage"
 )
-
-// toWrite is one thing for the appender to do.
-type toWrite struct {
-	batch  raft.AppendBatch
-	probe  bool   // write the hard state again, to see how long the disk takes
-	commit uint64 // write the hard state with this commit index, so that the log may be cut up to there; 0: don't
-}
 
 // retryFull is how often a write that the log refused for want of room is tried again.
 const retryFull = 200 * time.Millisecond
@@ -35,17 +29,13 @@ type written struct {
 // only then sends what waited for any of them.
 type appender struct {
 	log      storage.Log
-	queue    *queue[toWrite]
-	maxBytes int // of entries in one write, beyond the first batch
+	queue    *queue[pipeline.Item]
+	writer   pipeline.Writer
 	send     func([]raft.Message)
 	report   func(written)
 	fail     func(error)
 	observer Observer
 	now      func() time.Duration
-
-	hardState raft.HardState // of the last batch
-	last      uint64         // index of the log's last entry as of the last batch
-	probes    uint64
 
 	wrote     bell          // rings after each write
 	committed atomic.Uint64 // the commit index that the log knows
@@ -54,7 +44,7 @@ type appender struct {
 // run writes until the queue is closed and empty, or a write failed: then nothing is written any more
 // (raft.md, rule 14). A refusal for want of room is no failure: the log has touched nothing.
 func (a *appender) run() {
-	var spare []toWrite
+	var spare []pipeline.Item
 	for range a.queue.ready {
 		items, closed := a.queue.take(spare)
 		for rest := items; len(rest) > 0; {
@@ -77,53 +67,24 @@ func (a *appender) run() {
 
 // write carries out as many of the items as fit into one write, sends their ThenSend in order and reports
 // them. It returns their number.
-func (a *appender) write(items []toWrite) (count int, err error) {
-	var joined joinedBatch
-	var messages []raft.Message
-	var done written
-	for i := range items {
-		b := &items[i].batch
-		if count > 0 && (joined.bytes+entriesBytes(b.Entries) > a.maxBytes || b.Snapshot != nil) {
-			break // what was written before a snapshot took the log's place is no part of that write
-		}
-		count++
-		switch {
-		case items[i].probe:
-			joined.hardState(a.probe(), a.last)
-			done.probed = true
-			continue
-		case items[i].commit > 0:
-			if commit := min(items[i].commit, a.last); commit > a.hardState.Commit {
-				a.hardState.Commit = commit
-				joined.hardState(a.hardState, a.last)
-			}
-			continue
-		case b.MustWrite:
-			b.HardState.Commit = max(b.HardState.Commit, a.hardState.Commit)
-			if err := joined.add(b); err != nil {
-				return count, err
-			}
-			a.hardState, a.last = b.HardState, b.Last
-		}
-		messages = append(messages, b.ThenSend...)
-		done.seq, done.term, done.last = b.Seq, b.LastTerm, b.Last
+func (a *appender) write(items []pipeline.Item) (count int, err error) {
+	joined, count, err := a.writer.Join(items)
+	if err != nil {
+		return count, err
 	}
-	if joined.any {
-		took, err := a.store(&joined.write)
+	if joined.Any {
+		took, err := a.store(&joined.Write)
 		if err != nil {
-			return count, fmt.Errorf("appending to the log behind index %d: %w", joined.write.TruncateAfter, err)
+			return count, fmt.Errorf("appending to the log behind index %d: %w", joined.Write.TruncateAfter, err)
 		}
-		raise(&a.committed, joined.write.HardState.Commit)
-		if base := joined.write.Base; base != nil {
-			raise(&a.committed, base.Last)
-		}
+		raise(&a.committed, joined.Committed())
 		a.wrote.ring()
-		a.observer.Appended(took.Seconds(), len(joined.write.Entries), joined.bytes)
+		a.observer.Appended(took.Seconds(), len(joined.Write.Entries), joined.Bytes)
 	}
-	if len(messages) > 0 {
-		a.send(messages)
+	if len(joined.Send) > 0 {
+		a.send(joined.Send)
 	}
-	a.report(done)
+	a.report(written{seq: joined.Seq, term: joined.Term, last: joined.Last, probed: joined.Probed})
 	return count, nil
 }
 
@@ -167,14 +128,4 @@ func (q *queue[T]) isClosed() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.closed
-}
-
-// probe returns a hard state that says what the last one said and yet differs from it and from the last probe's,
-// because a log may leave out a write that changes nothing. A promise that is longer by a nanosecond binds
-// nobody else.
-func (a *appender) probe() raft.HardState {
-	hs := a.hardState
-	a.probes++
-	hs.Promise += time.Duration(1 + a.probes%2)
-	return hs
 }

@@ -6,7 +6,11 @@ import (
 	"sync/atomic"
 
 	"github.com/coordd/coordd/pkg/raft"
+	"github.com/coordd/coordd/pkg/raft/pipeline"
 )
+
+// pending is a proposal that the core took, with the function that is told its outcome.
+type pending = pipeline.Proposal[func(Result, error)]
 
 // job is one thing for the applier to do; the parts that are set are done in the order of the fields.
 type job struct {
@@ -41,11 +45,11 @@ type applier struct {
 	observer Observer
 	taker    taker
 
-	at       position      // of the last applied entry
-	applied  atomic.Uint64 // its index
-	watching atomic.Bool   // the loop wants to hear of every advance
-	advanced func()        // tells the loop to look at applied
-	tellAt   int           // bytes applied since the loop was told, at which it is told again
+	at       pipeline.Position // of the last applied entry
+	applied  atomic.Uint64     // its index
+	watching atomic.Bool       // the loop wants to hear of every advance
+	advanced func()            // tells the loop to look at applied
+	tellAt   int               // bytes applied since the loop was told, at which it is told again
 
 	untold  int
 	reads   []*readGroup // wait for their index
@@ -119,7 +123,7 @@ func (a *applier) apply(entries []raft.Entry, waiting []pending) {
 		e := &entries[i]
 		value, err := a.machine.Apply(*e)
 		if err == nil {
-			err = a.at.follow(e)
+			err = a.at.Follow(e)
 		}
 		if err != nil {
 			a.broken = true
@@ -129,14 +133,14 @@ func (a *applier) apply(entries []raft.Entry, waiting []pending) {
 		a.applied.Store(e.Index)
 		count++
 		bytes += e.Size()
-		if len(waiting) > 0 && waiting[0].index == e.Index {
-			waiting[0].done(Result{Index: e.Index, Term: e.Term, Value: value}, nil)
-			waiting = waiting[1:]
+		if rest, is := pipeline.Decided(e, waiting); is {
+			waiting[0].Value(Result{Index: e.Index, Term: e.Term, Value: value}, nil)
+			waiting = rest
 			answered++
 		}
 	}
 	for _, p := range waiting {
-		p.done(Result{}, errAbandoned)
+		p.Value(Result{}, errAbandoned)
 	}
 	if answered > 0 {
 		a.observer.Proposals(OutcomeApplied, answered)
@@ -145,7 +149,7 @@ func (a *applier) apply(entries []raft.Entry, waiting []pending) {
 		a.observer.Proposals(OutcomeLost, len(waiting))
 	}
 	if count > 0 {
-		a.taker.note(a.at.index, bytes)
+		a.taker.note(a.at.Index, bytes)
 		a.observer.Applied(a.applied.Load(), count)
 	}
 	a.untold += bytes

@@ -22,7 +22,7 @@ func newCore(n *Node, from *restored) (*raft.Core, error) {
 	found := raft.Restored{
 		HardState: n.found.HardState, Base: n.found.Base, First: n.found.First, Last: n.found.Last, LastTerm: n.found.LastTerm,
 		Runs: n.found.Runs, Tail: tail, Config: n.found.Config, ConfigPrev: n.found.ConfigPrev, Recovering: n.found.Recovering,
-		Applied: from.at.index,
+		Applied: from.at.Index,
 	}
 	if from.snapshot != nil {
 		found.Snapshot = &from.snapshot.Meta

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/coordd/coordd/pkg/raft"
+	"github.com/coordd/coordd/pkg/raft/pipeline"
 	"github.com/coordd/coordd/pkg/raft/storage"
 )
 
@@ -52,25 +53,19 @@ func (l *loop) compacted(index uint64, now time.Duration) {
 	}
 }
 
-// cutAt is the index up to which the log may go where a snapshot at an index is durable. What stays behind it is a
-// tail for whoever is a little late, and more, within a bound of its own, for those who are on their way: to need
-// another snapshot would begin their trouble anew.
+// cutAt is the index up to which the log may go where a snapshot at an index is durable.
 func (s *snapshotter) cutAt(index uint64) uint64 {
 	lim := &s.n.cfg.Limits
-	tail := max(behind(index, lim.TrailingEntries), s.sizes.within(index, int64(max(lim.TrailingBytes, 0))))
+	tail := pipeline.Tail{Snapshot: index, Commit: s.n.commit.Load(),
+		Trailing: max(pipeline.Behind(index, lim.TrailingEntries), s.sizes.within(index, int64(max(lim.TrailingBytes, 0)))),
+		Reach:    max(pipeline.Behind(index, lim.CatchUpEntries), s.sizes.within(index, int64(max(lim.CatchUpBytes, 0))))}
 	if lim.TrailingEntries < 0 || lim.TrailingBytes < 0 {
-		tail = index
+		tail.Trailing = index
 	}
-	reach := max(behind(index, lim.CatchUpEntries), s.sizes.within(index, int64(max(lim.CatchUpBytes, 0))))
-	if needed, ok := s.n.neededFrom(); ok && lim.CatchUpEntries >= 0 && lim.CatchUpBytes >= 0 {
-		tail = min(tail, max(needed, reach))
+	if lim.CatchUpEntries >= 0 && lim.CatchUpBytes >= 0 {
+		tail.Needed, tail.Waited = s.n.neededFrom()
 	}
-	// The last entry stays: the next leader's cluster time goes on from it.
-	return min(tail, index, max(s.n.commit.Load(), 1)-1)
-}
-
-func behind(index uint64, entries int) uint64 {
-	return index - min(index, uint64(max(entries, 0)))
+	return tail.CutAt()
 }
 
 // neededFrom returns the lowest index behind which some follower that answers, or is being given a snapshot, has yet
@@ -103,7 +98,7 @@ func (s *snapshotter) commitDurably(index uint64) error {
 		if s.n.append.committed.Load() >= index {
 			return nil
 		}
-		if !s.n.append.queue.push(toWrite{commit: index}) {
+		if !s.n.append.queue.push(pipeline.Item{Commit: index}) {
 			return errEnded
 		}
 		select {

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/coordd/coordd/pkg/raft"
+	"github.com/coordd/coordd/pkg/raft/pipeline"
 )
 
 // diskWatch bounds the age of the oldest unfinished append (raft.md, rule 13). A leader whose disk has stalled
@@ -155,6 +156,6 @@ func (l *loop) watchDisk(now time.Duration) {
 	}
 	if !d.probing && !d.late(now) {
 		d.probing, d.probeAt = true, now
-		l.n.append.queue.push(toWrite{probe: true})
+		l.n.append.queue.push(pipeline.Item{Probe: true})
 	}
 }

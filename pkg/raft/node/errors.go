@@ -55,6 +55,3 @@ var errAbandoned = fmt.Errorf("the node stopped: %w", raft.ErrLeadershipLost)
 
 // errTransferring is given to proposals during a transfer: certainly not done, worth another try soon.
 var errTransferring = fmt.Errorf("%w: %w", raft.ErrBusy, raft.ErrTransferring)
-
-// errGap says that batches do not follow each other, which no core does.
-var errGap = errors.New("batches leave a gap in the log")

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/coordd/coordd/pkg/raft"
+	"github.com/coordd/coordd/pkg/raft/pipeline"
 	"github.com/coordd/coordd/pkg/raft/storage"
 )
 
@@ -202,10 +203,10 @@ func TestAFailedLogIsNotWrittenToAgain(t *testing.T) {
 	disk := &faultyLog{Log: storage.NewMemory(), err: errDisk}
 	var cause error
 	var sent int
-	a := &appender{log: disk, queue: newQueue[toWrite](), maxBytes: 1, observer: NoObserver{}, now: func() time.Duration { return 0 },
+	a := &appender{log: disk, queue: newQueue[pipeline.Item](), writer: pipeline.NewWriter(raft.HardState{}, 0, 1), observer: NoObserver{}, now: func() time.Duration { return 0 },
 		send: func([]raft.Message) { sent++ }, report: func(written) { sent++ }, fail: func(err error) { cause = err }}
 	for i := range uint64(5) {
-		a.queue.push(toWrite{batch: raft.AppendBatch{Seq: i + 1, TruncateAfter: i, Entries: []raft.Entry{{Index: i + 1, Term: 1}},
+		a.queue.push(pipeline.Item{Batch: raft.AppendBatch{Seq: i + 1, TruncateAfter: i, Entries: []raft.Entry{{Index: i + 1, Term: 1}},
 			Last: i + 1, LastTerm: 1, MustWrite: true, ThenSend: []raft.Message{{Type: raft.MsgAppendResp}}}})
 	}
 	a.queue.close()

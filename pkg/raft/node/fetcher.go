@@ -7,6 +7,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/coordd/coordd/pkg/raft"
+	"github.com/coordd/coordd/pkg/raft/pipeline"
 	"github.com/coordd/coordd/pkg/raft/storage"
 )
 
@@ -72,7 +73,7 @@ func loadTail(log storage.Log, first, last uint64, maxBytes int) ([]raft.Entry, 
 		}
 		chunks = append(chunks, chunk)
 		count += len(chunk)
-		maxBytes -= entriesBytes(chunk)
+		maxBytes -= pipeline.EntriesBytes(chunk)
 		hi = lo
 	}
 	tail := make([]raft.Entry, 0, count)

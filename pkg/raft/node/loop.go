@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/coordd/coordd/pkg/raft"
+	"github.com/coordd/coordd/pkg/raft/pipeline"
 )
 
 // loop owns the core and everything that must agree with it. One turn: take all inputs, feed them to the core,
@@ -15,9 +16,9 @@ type loop struct {
 	core *raft.Core
 	in   inputs // of this turn
 
-	pending  pendingQueue          // proposals that the core has appended
-	groups   map[uint64]*readGroup // reads that the core has not answered
-	lastRead uint64                // ID of the last group
+	pending  pipeline.Proposals[func(Result, error)] // proposals that the core has appended
+	groups   map[uint64]*readGroup                   // reads that the core has not answered
+	lastRead uint64                                  // ID of the last group
 
 	soft        raft.SoftState // as last published
 	config      raft.Configuration
@@ -60,7 +61,7 @@ func newLoop(n *Node, from *restored) (*loop, error) {
 		return nil, err
 	}
 	l := &loop{n: n, core: core, groups: make(map[uint64]*readGroup), counts: make(map[Outcome]int),
-		timer: time.NewTimer(0), applied: from.at.index}
+		timer: time.NewTimer(0), applied: from.at.Index}
 	l.disk.limit = n.cfg.AppendStallLimit
 	l.config, l.configIndex = core.Config()
 	l.soft.ConfigIndex = l.configIndex
@@ -176,7 +177,7 @@ func (l *loop) propose(ps []proposal) {
 	switch {
 	case err == nil:
 		for i := range ps {
-			l.pending.push(pending{first + uint64(i), term, ps[i].done})
+			l.pending.Push(pending{Index: first + uint64(i), Term: term, Value: ps[i].done})
 		}
 		return
 	case len(ps) > 1 && (errors.Is(err, raft.ErrBusy) || errors.Is(err, raft.ErrTooLarge)):
@@ -237,18 +238,18 @@ func (l *loop) carryOut(now time.Duration) {
 	}
 	if out.Append != nil {
 		l.disk.handOut(out.Append, now)
-		l.n.append.queue.push(toWrite{batch: *out.Append})
+		l.n.append.queue.push(pipeline.Item{Batch: *out.Append})
 	}
 	if out.Restore != nil {
 		l.n.apply.queue.push(job{restore: out.Restore})
 	}
 	if len(out.Apply) > 0 {
-		l.n.apply.queue.push(job{entries: out.Apply, waiting: l.matchPending(out.Apply)})
+		l.n.apply.queue.push(job{entries: out.Apply, waiting: l.pending.Match(out.Apply, l.lose)})
 		if out.Apply[len(out.Apply)-1].Index < out.State.Commit {
 			wake(l.n.in.ready) // there may be more to apply or to fetch: a replay must not wait for the timer
 		}
 	}
-	l.losePending(out.State)
+	l.pending.Lose(&out.State, l.lose)
 	for _, r := range out.Reads {
 		l.finishRead(r)
 	}
@@ -267,40 +268,8 @@ func (l *loop) startSnapshots(ms []raft.Message) []raft.Message {
 	})
 }
 
-// matchPending takes out the proposals that these committed entries decide. One whose place another term's
-// entry has taken is lost.
-func (l *loop) matchPending(es []raft.Entry) []pending {
-	if l.pending.len() == 0 {
-		return nil
-	}
-	first, last := es[0].Index, es[len(es)-1].Index
-	popped := l.pending.popTo(last, nil)
-	matched := popped[:0]
-	for _, p := range popped {
-		if p.index >= first && es[p.index-first].Term == p.term {
-			matched = append(matched, p)
-		} else {
-			l.answer(p.done, raft.ErrLeadershipLost)
-		}
-	}
-	return matched
-}
-
-// losePending gives up what was proposed in a leadership that is over: nobody here will learn the outcome.
-func (l *loop) losePending(s raft.SoftState) {
-	if l.pending.len() == 0 {
-		return
-	}
-	var lost []pending
-	if s.Role == raft.Leader {
-		lost = l.pending.popBefore(s.Term, nil)
-	} else {
-		lost = l.pending.popTo(^uint64(0), nil)
-	}
-	for _, p := range lost {
-		l.answer(p.done, raft.ErrLeadershipLost)
-	}
-}
+// lose tells whoever waits for a proposal that nobody here will learn its outcome.
+func (l *loop) lose(done func(Result, error)) { l.answer(done, raft.ErrLeadershipLost) }
 
 func (l *loop) finishRead(r raft.ReadState) {
 	g, ok := l.groups[r.ID]
@@ -354,8 +323,8 @@ func (l *loop) setTimer(now time.Duration) {
 func (l *loop) finish() {
 	l.n.in.close()
 	l.n.in.take(&l.in)
-	for _, p := range l.pending.popTo(^uint64(0), nil) {
-		l.answer(p.done, errAbandoned)
+	for _, p := range l.pending.TakeAll() {
+		l.answer(p.Value, errAbandoned)
 	}
 	for _, p := range append(l.in.proposals, l.in.refused...) {
 		l.answer(p.done, ErrStopped)

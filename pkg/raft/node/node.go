@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/coordd/coordd/pkg/raft"
+	"github.com/coordd/coordd/pkg/raft/pipeline"
 	"github.com/coordd/coordd/pkg/raft/storage"
 )
 
@@ -143,19 +144,19 @@ func (n *Node) start() {
 // furnish makes what works behind the loop.
 func (n *Node) furnish(from *restored) {
 	cfg := &n.cfg
-	n.append = &appender{log: cfg.Log, queue: newQueue[toWrite](), maxBytes: cfg.Limits.AppendBytes,
-		send: n.send, report: n.written, fail: n.halt, observer: cfg.Observer, now: n.clock.now,
-		hardState: n.found.HardState, last: n.found.Last}
+	n.append = &appender{log: cfg.Log, queue: newQueue[pipeline.Item](),
+		writer: pipeline.NewWriter(n.found.HardState, n.found.Last, cfg.Limits.AppendBytes),
+		send:   n.send, report: n.written, fail: n.halt, observer: cfg.Observer, now: n.clock.now}
 	n.append.committed.Store(n.found.HardState.Commit)
 	n.apply = &applier{machine: cfg.StateMachine, queue: newQueue[job](), fail: n.halt, halted: n.halted, at: from.at,
 		observer: cfg.Observer, advanced: func() { wake(n.in.ready) }, tellAt: cfg.Limits.MaxApplyBytes / 4,
 		taker: taker{mode: cfg.Compaction, settled: n.settled, now: n.clock.now,
 			base: func(index uint64) { raise(&n.base, index) },
 			open: func(m *raft.SnapshotMeta) (storage.SnapshotReader, error) { return cfg.Snapshots.Open(m.Index, m.Term) }}}
-	n.apply.applied.Store(from.at.index)
+	n.apply.applied.Store(from.at.Index)
 	_, n.apply.taker.lagging = cfg.StateMachine.(Durable)
 	if _, ok := cfg.StateMachine.(Snapshotter); ok && cfg.Snapshots != nil {
-		n.snaps = newSnapshotter(n, from.snapshot, from.at.index)
+		n.snaps = newSnapshotter(n, from.snapshot, from.at.Index)
 		n.apply.taker.snaps, n.apply.taker.policy = n.snaps, cfg.CompactionPolicy
 	}
 	n.out, n.into, n.says = newOutgoing(n), &incoming{n: n}, newAnnouncer(n)

@@ -7,13 +7,14 @@ import (
 	"slices"
 
 	"github.com/coordd/coordd/pkg/raft"
+	"github.com/coordd/coordd/pkg/raft/pipeline"
 	"github.com/coordd/coordd/pkg/raft/storage"
 )
 
 // restored is the point from which a member goes on when it starts.
 type restored struct {
 	snapshot *storage.SnapshotInfo // the newest one that the log goes on from; nil: none
-	at       position              // where the state machine stands
+	at       pipeline.Position     // where the state machine stands
 }
 
 // restoreState brings the state machine to where the log can take over: to the newest whole snapshot that the log
@@ -42,9 +43,9 @@ func restoreState(cfg *Config, found *storage.State) (restored, error) {
 			if err != nil {
 				return restored{}, fmt.Errorf("restoring the state from the snapshot at index %d: %w", info.Meta.Index, err)
 			}
-			return restored{&info, positionOf(&info.Meta)}, nil
+			return restored{&info, pipeline.PositionOf(&info.Meta)}, nil
 		}
-		at, err := positionInLog(cfg, found, has, positionOf(&info.Meta))
+		at, err := positionInLog(cfg, found, has, pipeline.PositionOf(&info.Meta))
 		return restored{&info, at}, err
 	}
 	if found.Base.Last > 0 {
@@ -72,7 +73,7 @@ func (e *lostStateError) Error() string {
 
 func (e *lostStateError) Unwrap() error { return e.damage }
 
-func staticPosition(cfg *Config) position {
+func staticPosition(cfg *Config) pipeline.Position {
 	members := slices.Clone(cfg.Members)
 	slices.SortFunc(members, func(a, b raft.Member) int {
 		if a.ID < b.ID {
@@ -80,7 +81,7 @@ func staticPosition(cfg *Config) position {
 		}
 		return 1
 	})
-	return position{config: raft.Configuration{Members: members}}
+	return pipeline.Position{Config: raft.Configuration{Members: members}}
 }
 
 // usableSnapshots lists the snapshots that the log goes on from, newest first.
@@ -125,14 +126,14 @@ func restoreOne(cfg *Config, info *storage.SnapshotInfo) error {
 }
 
 // positionInLog is the position of an entry of the log that a machine holds already, found from one before it.
-func positionInLog(cfg *Config, found *storage.State, index uint64, at position) (position, error) {
-	for at.index < index {
-		es, err := cfg.Log.Entries(max(at.index, found.Base.Last)+1, index+1, 1<<20)
+func positionInLog(cfg *Config, found *storage.State, index uint64, at pipeline.Position) (pipeline.Position, error) {
+	for at.Index < index {
+		es, err := cfg.Log.Entries(max(at.Index, found.Base.Last)+1, index+1, 1<<20)
 		if err != nil {
 			return at, fmt.Errorf("reading what the state machine holds, up to entry %d: %w", index, err)
 		}
 		for i := range es {
-			if err := at.follow(&es[i]); err != nil {
+			if err := at.Follow(&es[i]); err != nil {
 				return at, fmt.Errorf("reading the configuration at index %d: %w", es[i].Index, err)
 			}
 		}

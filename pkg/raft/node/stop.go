@@ -131,7 +131,7 @@ func (n *Node) hasPeers() bool {
 
 // idle reports whether no proposal, write or committed entry is under way.
 func (l *loop) idle() bool {
-	return l.pending.len() == 0 && len(l.disk.unfinished) == 0 && l.n.apply.applied.Load() >= l.soft.Commit
+	return l.pending.Len() == 0 && len(l.disk.unfinished) == 0 && l.n.apply.applied.Load() >= l.soft.Commit
 }
 
 // watch has over called at the end of every turn until it returns true.

@@ -7,38 +7,9 @@ import (
 	"time"
 
 	"github.com/coordd/coordd/pkg/raft"
+	"github.com/coordd/coordd/pkg/raft/pipeline"
 	"github.com/coordd/coordd/pkg/raft/storage"
 )
-
-// position is where a state machine stands: what a snapshot of it says of itself, but for the hash.
-type position struct {
-	index, term uint64
-	time        int64
-	configIndex uint64
-	config      raft.Configuration
-}
-
-func positionOf(m *raft.SnapshotMeta) position {
-	return position{index: m.Index, term: m.Term, time: m.Time, configIndex: m.ConfigIndex, config: m.Config}
-}
-
-func (p *position) meta() raft.SnapshotMeta {
-	return raft.SnapshotMeta{Index: p.index, Term: p.term, Time: p.time, ConfigIndex: p.configIndex, Config: p.config.Clone()}
-}
-
-// follow moves to an entry that was applied.
-func (p *position) follow(e *raft.Entry) error {
-	p.index, p.term, p.time = e.Index, e.Term, e.Time
-	if e.Kind != raft.EntryConfig {
-		return nil
-	}
-	conf, err := raft.DecodeConfiguration(e.Data)
-	if err != nil {
-		return err
-	}
-	p.configIndex, p.config = e.Index, conf
-	return nil
-}
 
 // taker is what the applier needs in order to take snapshots of its machine and to restore it from one.
 type taker struct {
@@ -86,7 +57,7 @@ func (a *applier) await(c <-chan struct{}) {
 // takeIfDue takes a snapshot if the policy says so.
 func (a *applier) takeIfDue() {
 	t := &a.taker
-	if t.policy == nil || a.broken || !t.snaps.mayTake() || !t.policy.Due(t.snaps.stats(a.at.index)) {
+	if t.policy == nil || a.broken || !t.snaps.mayTake() || !t.policy.Due(t.snaps.stats(a.at.Index)) {
 		return
 	}
 	done := make(chan struct{})
@@ -107,18 +78,18 @@ func (a *applier) takeIfDue() {
 // take takes a view and hands it to the snapshotter. Where nothing was applied since the newest snapshot, the log is
 // cut behind that one.
 func (a *applier) take(done func(error)) {
-	order := taken{meta: a.at.meta(), done: done}
+	order := taken{meta: a.at.Meta(), done: done}
 	newest := a.taker.snaps.newest.Load()
 	switch {
 	case a.broken:
 		done(ErrStopped)
 		return
-	case a.at.index == 0, newest != nil && newest.Meta.Index >= a.at.index:
+	case a.at.Index == 0, newest != nil && newest.Meta.Index >= a.at.Index:
 	default:
 		view, err := a.machine.(Snapshotter).Snapshot()
 		if err != nil {
 			a.broken = true
-			a.fail(fmt.Errorf("taking a snapshot at index %d: %w", a.at.index, err))
+			a.fail(fmt.Errorf("taking a snapshot at index %d: %w", a.at.Index, err))
 			done(ErrStopped)
 			return
 		}
@@ -148,7 +119,7 @@ func (a *applier) restore(m *raft.SnapshotMeta) {
 		a.fail(fmt.Errorf("restoring the state from the snapshot at index %d: %w", m.Index, err))
 		return
 	}
-	a.at = positionOf(m)
+	a.at = pipeline.PositionOf(m)
 	a.applied.Store(m.Index)
 	a.taker.snaps.installed(storage.SnapshotInfo{Meta: *m, Size: size})
 	a.taker.base(m.Index)
