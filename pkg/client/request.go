@@ -108,6 +108,7 @@ func (w *wire) do(ctx context.Context, r *request) (out outcome, err error) {
 					break
 				}
 				out.fail(r, ErrTimeout, false)
+				w.fruitless()
 				wait = min(wait*3/2, max(longestTry, r.patient))
 				if silent++; silent >= suspectAfter {
 					w.suspect()
@@ -123,11 +124,12 @@ func (w *wire) do(ctx context.Context, r *request) (out outcome, err error) {
 				latest := a.try == len(x.sent)-1
 				if noResponders(a.msg) {
 					out.fail(r, ErrNoLeader, true)
+					w.fruitless()
 				} else if e := replyError(a.msg); e == nil {
-					w.answered.Store(true)
+					w.answeredHere()
 					out.data, out.sent = a.msg.Data, x.sent[a.try]
 					return out, nil
-				} else if w.answered.Store(true); !e.GetRetryable() {
+				} else if w.answeredHere(); !e.GetRetryable() {
 					return out, errorOf(e, "")
 				} else {
 					out.fail(r, errorOf(e, ""), false)

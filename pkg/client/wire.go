@@ -41,6 +41,7 @@ type wire struct {
 	done      chan struct{} // closed when the wire stops
 
 	answered atomic.Bool // coordd has answered something on this connection
+	desert   desert
 }
 
 // exchange is one question, perhaps sent several times.
@@ -98,6 +99,7 @@ func (w *wire) stop() {
 func (w *wire) watch() {
 	for range w.status {
 		w.log.Debug("connected to NATS again", "server", w.nc.ConnectedUrlRedacted())
+		w.desert.leaveAt.Store(0) // the new server has its own chance
 		w.mu.Lock()
 		close(w.again)
 		w.again = make(chan struct{})
