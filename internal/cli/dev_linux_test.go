@@ -86,13 +86,13 @@ func (d *devRun) state() devState {
 	d.t.Helper()
 	path := filepath.Join(d.dir, "dev.json")
 	if d.dir == "" {
-		eventually(d.t, "dev says where its data is: "+d.said(), 30*time.Second, func() bool { return strings.Contains(d.said(), "data in ") })
+		eventually(d.t, "dev says where its data is: "+d.said(), func() bool { return strings.Contains(d.said(), "data in ") })
 		_, rest, _ := strings.Cut(d.said(), "data in ")
 		dir, _, _ := strings.Cut(rest, " (temporary)")
 		path = filepath.Join(dir, "dev.json")
 	}
 	var st devState
-	limit := time.Now().Add(30 * time.Second)
+	limit := time.Now().Add(waitLimit)
 	for {
 		b, err := os.ReadFile(path)
 		if err == nil {
@@ -117,7 +117,7 @@ func (d *devRun) code() int {
 	d.t.Helper()
 	select {
 	case <-d.done:
-	case <-time.After(30 * time.Second):
+	case <-time.After(waitLimit):
 		d.t.Fatalf("dev did not end:\n%s", d.said())
 	}
 	return d.cmd.ProcessState.ExitCode()
@@ -153,7 +153,7 @@ func TestDevServesRestartsAndEndsCleanly(t *testing.T) {
 		t.Fatalf("dev.json: %+v", st)
 	}
 	env := append(os.Environ(), "COORDD_NATS_URL="+st.NATSURL)
-	eventually(t, "three lines to paste", 10*time.Second, func() bool { return strings.Contains(d.said(), "Ctrl-C stops all.") })
+	eventually(t, "three lines to paste", func() bool { return strings.Contains(d.said(), "Ctrl-C stops all.") })
 	for _, want := range []string{"export COORDD_NATS_URL=" + st.NATSURL, "coordd lock run demo -- sh -c 'echo $COORDD_FENCE'",
 		"coordd id next --count 3 --format uuid", "coordd status", "leader"} {
 		if !strings.Contains(d.said(), want) {
@@ -171,7 +171,7 @@ func TestDevServesRestartsAndEndsCleanly(t *testing.T) {
 	if out, errOut, code := coordd(t, env, "lock", "run", "demo", "--", "sh", "-c", "echo $COORDD_FENCE"); code != 0 || out != "2\n" {
 		t.Errorf("after the leader's death: code %d: %s%s", code, out, errOut)
 	}
-	eventually(t, "the node is started again and reported", 30*time.Second, func() bool { return strings.Contains(d.said(), " is back (pid ") })
+	eventually(t, "the node is started again and reported", func() bool { return strings.Contains(d.said(), " is back (pid ") })
 	if !strings.Contains(d.said(), fmt.Sprintf("(pid %d) ended: signal: killed; starting it again in 2s", leader)) {
 		t.Errorf("the death is not reported:\n%s", d.said())
 	}
@@ -230,7 +230,7 @@ func TestKillingDevLeavesNoNode(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, pid := range pids {
-		eventually(t, "the nodes end with dev", 10*time.Second, func() bool { return !alive(pid) })
+		eventually(t, "the nodes end with dev", func() bool { return !alive(pid) })
 	}
 }
 
@@ -282,7 +282,7 @@ func TestDevPorts(t *testing.T) {
 	if err := syscall.Kill(st.Nodes[0].PID, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the death is reported", 10*time.Second, func() bool { return strings.Contains(first.said(), "it stays down (--no-restart)") })
+	eventually(t, "the death is reported", func() bool { return strings.Contains(first.said(), "it stays down (--no-restart)") })
 }
 
 func TestSweepTemporaryTakesOnlyWhatNobodyUses(t *testing.T) {

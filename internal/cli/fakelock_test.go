@@ -28,7 +28,7 @@ func (f *fakeLock) Remaining() time.Duration {
 // runFakeLock is a program that runs its arguments under a fake lock:
 //
 //	FAKE_LEFT   time until the lock's end (an hour)
-//	FAKE_LOST   time until the service says that it is lost (never)
+//	FAKE_LOST   file whose coming says that the service has given it to somebody else (none)
 //	FAKE_GRACE  between TERM and KILL (100ms)
 //	FAKE_KEEP   set: the command goes on when the lock is lost
 //	FAKE_GUARD  set: with a guard
@@ -45,7 +45,14 @@ func runFakeLock() {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	l := &fakeLock{ctx, time.Now().Add(d("FAKE_LEFT", time.Hour))}
 	time.AfterFunc(d("FAKE_LEFT", time.Hour), func() { cancel(errors.New("its time is over")) })
-	time.AfterFunc(d("FAKE_LOST", time.Hour), func() { cancel(errors.New("somebody took it")) })
+	if name := os.Getenv("FAKE_LOST"); name != "" {
+		go func() {
+			for _, err := os.Stat(name); err != nil; _, err = os.Stat(name) {
+				time.Sleep(10 * time.Millisecond)
+			}
+			cancel(errors.New("somebody took it"))
+		}()
+	}
 	sigs := make(chan os.Signal, 16)
 	signal.Notify(sigs, forwarded()...)
 	path, err := exec.LookPath(os.Args[1])

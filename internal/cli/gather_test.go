@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
@@ -24,7 +23,7 @@ func answering(t *testing.T, nodes ...*coorddv1.NodeStatus) *nats.Conn {
 	}
 	s.Start()
 	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(10 * time.Second) {
+	if !s.ReadyForConnections(waitLimit) {
 		t.Fatal("the NATS server does not start")
 	}
 	nc, err := nats.Connect(s.ClientURL())
@@ -81,7 +80,7 @@ func TestStatusWaitsForTheMembersAndNotForRemovedNodes(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			nc := answering(t, tt.nodes...)
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), waitLimit)
 			defer cancel()
 			nodes, err := collectStatus(ctx, nc, 1)
 			if err != nil {

@@ -21,6 +21,9 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
+// waitLimit bounds every wait; it is far beyond what any of them needs on a machine that does much else.
+const waitLimit = 2 * time.Minute
+
 func TestMain(m *testing.M) {
 	// Under nohup a hangup is ignored, and every program that is started from here would ignore it too. A
 	// signal that is caught begins anew in them.
@@ -53,6 +56,7 @@ func TestScripts(t *testing.T) {
 		},
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("GOMEMLIMIT", "64MiB")
+			e.Setenv("COORDD_TIMEOUT", waitLimit.String())
 			return nil
 		},
 	})
@@ -107,12 +111,12 @@ func scriptPorts(ts *testscript.TestScript, _ bool, args []string) {
 
 // scriptReady waits until an HTTP address is ready: ready $HTTP
 func scriptReady(ts *testscript.TestScript, _ bool, args []string) {
-	ts.Check(waitReady(args[0], 30*time.Second))
+	ts.Check(waitReady(args[0]))
 }
 
-func waitReady(addr string, limit time.Duration) error {
+func waitReady(addr string) error {
 	var last error
-	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(waitLimit); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		resp, err := http.Get("http://" + addr + "/readyz")
 		if err != nil {
 			last = err
@@ -166,7 +170,7 @@ func startNodeWith(dir string, files []*os.File, more ...string) (*testNode, err
 		n.err = n.cmd.Wait()
 		close(n.done)
 	}()
-	if err := waitReady(n.http, 30*time.Second); err != nil {
+	if err := waitReady(n.http); err != nil {
 		n.kill()
 		b, _ := os.ReadFile(n.log)
 		return nil, fmt.Errorf("%w\n%s", err, b)
@@ -224,7 +228,7 @@ func scriptServe(ts *testscript.TestScript, _ bool, args []string) {
 	n := &testNode{nats: "nats://" + ts.Getenv(name+"_NATS"), http: ts.Getenv(name + "_HTTP"), log: log.Name(), done: make(chan struct{})}
 	n.cmd = exec.Command("coordd", append([]string{"serve", "--name", name, "--data-dir", ts.MkAbs(name), "--peer-listen", ts.Getenv(name + "_PEER"),
 		"--nats-listen", ts.Getenv(name + "_NATS"), "--http-listen", n.http,
-		"--election-timeout-min", "500ms"}, args[1:]...)...) // a busy test machine must not look like a dead leader
+		"--election-timeout-min", "1500ms"}, args[1:]...)...) // a busy test machine must not look like a dead leader
 	n.cmd.Stdout, n.cmd.Stderr, n.cmd.Dir = log, log, ts.MkAbs(".")
 	n.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	ts.Check(n.cmd.Start())
@@ -289,7 +293,7 @@ func scriptEnd(ts *testscript.TestScript, _ bool, args []string) {
 func scriptUntil(ts *testscript.TestScript, _ bool, args []string) {
 	want := regexp.MustCompile("(?m)" + args[0])
 	last := ""
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(waitLimit); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		switch args[1] {
 		case "exec":
 			cmd := exec.Command(args[2], args[3:]...)
@@ -330,20 +334,20 @@ func newNode(t *testing.T) (*testNode, []string) {
 			t.Logf("log of the node:\n%s", b)
 		}
 	})
-	return n, append(os.Environ(), "COORDD_NATS_URL="+n.nats)
+	return n, append(os.Environ(), "COORDD_NATS_URL="+n.nats, "COORDD_TIMEOUT="+waitLimit.String())
 }
 
 // eventually waits for a condition.
-func eventually(t *testing.T, what string, limit time.Duration, ok func() bool) {
+func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	ctx, cancel := context.WithTimeout(t.Context(), waitLimit)
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for !ok() {
 		select {
 		case <-ctx.Done():
-			t.Fatalf("not within %v: %s", limit, what)
+			t.Fatalf("not within %v: %s", waitLimit, what)
 		case <-tick.C:
 		}
 	}

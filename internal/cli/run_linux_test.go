@@ -20,14 +20,12 @@ func underLock(t *testing.T, script string, env ...string) *lockedRun {
 	r.cmd = exec.Command("fakelock", "sh", "-c", script)
 	r.cmd.Dir, r.cmd.Env = r.dir, append(os.Environ(), env...)
 	r.cmd.Stdout, r.cmd.Stderr = &r.out, &r.errOut
-	r.cmd.WaitDelay = 10 * time.Second
-	r.begun = time.Now()
+	r.cmd.WaitDelay = waitLimit
 	if err := r.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	go func() {
 		r.err = r.cmd.Wait()
-		r.took = time.Since(r.begun)
 		close(r.done)
 	}()
 	t.Cleanup(func() {
@@ -45,8 +43,6 @@ type lockedRun struct {
 	t           *testing.T
 	dir         string
 	cmd         *exec.Cmd
-	begun       time.Time
-	took        time.Duration
 	out, errOut bytes.Buffer
 	done        chan struct{}
 	err         error
@@ -57,7 +53,7 @@ func (r *lockedRun) code() int {
 	r.t.Helper()
 	select {
 	case <-r.done:
-	case <-time.After(20 * time.Second):
+	case <-time.After(waitLimit):
 		r.t.Fatal("did not end") // what it wrote is still being written
 	}
 	var exit *exec.ExitError
@@ -85,7 +81,7 @@ func (r *lockedRun) pids() (pids []int) {
 
 func (r *lockedRun) waitPIDs(n int) []int {
 	r.t.Helper()
-	eventually(r.t, "the command writes "+strconv.Itoa(n)+" process IDs", 10*time.Second, func() bool { return len(r.pids()) >= n })
+	eventually(r.t, "the command writes "+strconv.Itoa(n)+" process IDs", func() bool { return len(r.pids()) >= n })
 	return r.pids()
 }
 
@@ -103,7 +99,7 @@ const stubborn = `trap 'echo term > term' TERM; echo $$ >> pids; while :; do sle
 
 func TestASilentLockSendsTermInTimeAndKillBeforeItsEnd(t *testing.T) {
 	t.Parallel()
-	r := underLock(t, stubborn, "FAKE_LEFT=1500ms", "FAKE_GRACE=700ms")
+	r := underLock(t, stubborn, "FAKE_LEFT=6s", "FAKE_GRACE=2s")
 	if code := r.code(); code != 137 || !r.lost() {
 		t.Errorf("code %d, lost %v, want 137 and lost:\n%s", code, r.lost(), r.errOut.String())
 	}
@@ -113,31 +109,22 @@ func TestASilentLockSendsTermInTimeAndKillBeforeItsEnd(t *testing.T) {
 	if !strings.Contains(r.errOut.String(), "no renewal of the lock for too long: ending the command") {
 		t.Errorf("stderr: %s", r.errOut.String())
 	}
-	if r.took < 1200*time.Millisecond || r.took > 4*time.Second {
-		t.Errorf("it took %v; the lock's time was over after 1.5s", r.took)
-	}
 	r.allEnded(r.pids())
 }
 
 func TestACommandThatObeysTermEndsEarly(t *testing.T) {
 	t.Parallel()
-	r := underLock(t, `trap 'exit 3' TERM; while :; do sleep 0.02; done`, "FAKE_LEFT=2s", "FAKE_GRACE=1500ms")
+	r := underLock(t, `trap 'exit 3' TERM; while :; do sleep 0.02; done`, "FAKE_LEFT=604s", "FAKE_GRACE=10m")
 	if code := r.code(); code != 3 || !r.lost() {
 		t.Errorf("code %d, lost %v, want the command's own code and lost:\n%s", code, r.lost(), r.errOut.String())
-	}
-	if r.took > 1900*time.Millisecond {
-		t.Errorf("it took %v, as if KILL had ended it", r.took)
 	}
 }
 
 func TestALockThatIsGoneEndsTheCommandAtOnce(t *testing.T) {
 	t.Parallel()
-	r := underLock(t, stubborn, "FAKE_LOST=300ms", "FAKE_GRACE=30s")
+	r := underLock(t, "echo > gone; "+stubborn, "FAKE_LOST=gone", "FAKE_GRACE=10m")
 	if code := r.code(); code != 137 || !r.lost() {
 		t.Errorf("code %d, lost %v:\n%s", code, r.lost(), r.errOut.String())
-	}
-	if r.took > 5*time.Second {
-		t.Errorf("it took %v after a loss at 300ms", r.took)
 	}
 	if !strings.Contains(r.errOut.String(), "somebody took it") {
 		t.Errorf("the reason is missing: %s", r.errOut.String())
@@ -146,7 +133,7 @@ func TestALockThatIsGoneEndsTheCommandAtOnce(t *testing.T) {
 
 func TestOnLostIgnoreLetsTheCommandGoOn(t *testing.T) {
 	t.Parallel()
-	r := underLock(t, `sleep 0.6; echo through; exit 5`, "FAKE_LOST=100ms", "FAKE_LEFT=200ms", "FAKE_KEEP=1")
+	r := underLock(t, `echo > gone; sleep 0.6; echo through; exit 5`, "FAKE_LOST=gone", "FAKE_KEEP=1")
 	if code := r.code(); code != 5 || r.out.String() != "through\n" {
 		t.Errorf("code %d, stdout %q:\n%s", code, r.out.String(), r.errOut.String())
 	}
@@ -184,8 +171,11 @@ func TestNothingThatTheCommandStartedOutlivesIt(t *testing.T) {
 
 func TestALossEndsChildrenToo(t *testing.T) {
 	t.Parallel()
-	r := underLock(t, leaves+stubborn, "FAKE_LOST=1s")
+	r := underLock(t, leaves+stubborn, "FAKE_LOST=gone")
 	pids := r.waitPIDs(4)
+	if err := os.WriteFile(filepath.Join(r.dir, "gone"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	if code := r.code(); code != 137 || !r.lost() {
 		t.Errorf("code %d:\n%s", code, r.errOut.String())
 	}
@@ -231,7 +221,7 @@ func TestKillingTheRunnerLeavesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, pid := range pids {
-		eventually(t, "process "+strconv.Itoa(pid)+" ends", 10*time.Second, func() bool { return !alive(pid) })
+		eventually(t, "process "+strconv.Itoa(pid)+" ends", func() bool { return !alive(pid) })
 	}
 }
 
@@ -276,5 +266,5 @@ func TestTheGuardEndsItsOwnRunAlone(t *testing.T) {
 	if err := keepWatch(strings.NewReader(watch), run); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the process of the run ends", 5*time.Second, func() bool { return !alive(pid) })
+	eventually(t, "the process of the run ends", func() bool { return !alive(pid) })
 }

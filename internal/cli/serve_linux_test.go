@@ -43,18 +43,18 @@ func TestSIGHUPReadsTheFileAgain(t *testing.T) {
 		}
 	}
 	hup()
-	eventually(t, "the new level", 10*time.Second, func() bool { return strings.Contains(log(), "log level: node=n1 level=debug") })
+	eventually(t, "the new level", func() bool { return strings.Contains(log(), "log level: node=n1 level=debug") })
 	// Metadata is announced to the leader.
 	write("log-level: debug\nmetadata:\n  zone: b\n  rack: 7\nphi-threshold: 8\n")
 	hup()
-	eventually(t, "the new metadata", 10*time.Second, func() bool {
+	eventually(t, "the new metadata", func() bool {
 		out, _, _ := coordd(t, append(os.Environ(), "COORDD_NATS_URL="+n.nats), "member", "ls", "-o", "json")
 		return strings.Contains(out, `"metadata":{"rack":"7","zone":"b"}`)
 	})
 	// A file that is wrong changes nothing and is reported.
 	write("log-levle: error\n")
 	hup()
-	eventually(t, "the report", 10*time.Second, func() bool {
+	eventually(t, "the report", func() bool {
 		return strings.Contains(log(), "configuration was not read again") && strings.Contains(log(), "log-levle")
 	})
 	if code := n.stop(); code != 0 {
@@ -79,7 +79,7 @@ func TestANodeEndsWithItsParentsPipe(t *testing.T) {
 	}
 	select {
 	case <-n.done:
-	case <-time.After(10 * time.Second):
+	case <-time.After(waitLimit):
 		t.Fatal("the node lives on")
 	}
 	_, errOut, code := coordd(t, os.Environ(), "serve", "--parent-fd", "99")

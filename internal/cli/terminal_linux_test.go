@@ -87,7 +87,7 @@ func (p *pty) text() string {
 
 func (p *pty) expect(want string) {
 	p.t.Helper()
-	limit := time.Now().Add(15 * time.Second)
+	limit := time.Now().Add(waitLimit)
 	for !strings.Contains(p.text(), want) {
 		if time.Now().After(limit) {
 			p.t.Fatalf("the terminal does not show %q but:\n%s", want, p.text())
@@ -107,7 +107,7 @@ func (p *pty) code() int {
 	p.t.Helper()
 	select {
 	case <-p.done:
-	case <-time.After(15 * time.Second):
+	case <-time.After(waitLimit):
 		p.t.Fatalf("the program on the terminal did not end:\n%s", p.text())
 	}
 	return p.cmd.ProcessState.ExitCode()
