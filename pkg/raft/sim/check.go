@@ -1,6 +1,9 @@
 package sim
 
-import "github.com/coordd/coordd/pkg/raft"
+import (
+	"github.com/coordd/coordd/pkg/raft"
+	"github.com/coordd/coordd/pkg/raft/storage"
+)
 
 // checkState checks the core's soft state against the one before.
 func (n *node) checkState(s raft.SoftState) {
@@ -83,14 +86,8 @@ func (n *node) checkInstall(b *raft.AppendBatch) {
 }
 
 // checkBatch compares a batch with the disk that it is about to reach.
-func (n *node) checkBatch(b *raft.AppendBatch) {
+func (n *node) checkBatch(b *storage.Batch) {
 	d, w := &n.disk, n.w
-	if !b.MustWrite {
-		if len(b.Entries) > 0 || b.TruncateAfter < d.segment.last() || b.Snapshot != nil {
-			w.fail("node %d: batch %d changes the log and need not be written", n.id, b.Seq)
-		}
-		return
-	}
 	old := d.hard
 	switch {
 	case b.HardState.Term < old.Term:
@@ -99,14 +96,19 @@ func (n *node) checkBatch(b *raft.AppendBatch) {
 		w.fail("node %d votes twice in term %d: for %d and for %d", n.id, old.Term, old.Vote, b.HardState.Vote)
 	case b.HardState.Commit < old.Commit:
 		w.fail("node %d: the durable commit index goes back from %d to %d", n.id, old.Commit, b.HardState.Commit)
-	case b.HardState.Promise < old.Promise:
+	case b.HardState.Promise+probeSlack < old.Promise:
 		w.fail("node %d: the durable promise goes back from %v to %v", n.id, old.Promise, b.HardState.Promise)
-	case b.Snapshot != nil && b.Snapshot.Index <= old.Commit:
-		w.fail("node %d: batch %d installs a snapshot at %d below the durable commit index %d", n.id, b.Seq, b.Snapshot.Index, old.Commit)
-	case b.Snapshot == nil && b.TruncateAfter > d.segment.last():
-		w.fail("node %d: batch %d leaves a hole on disk behind %d", n.id, b.Seq, d.segment.last())
+	case b.Base != nil && b.Base.Last <= old.Commit:
+		w.fail("node %d installs a snapshot at %d below the durable commit index %d", n.id, b.Base.Last, old.Commit)
+	case b.Base == nil && b.TruncateAfter > d.segment.last():
+		w.fail("node %d: a batch leaves a hole on disk behind %d", n.id, d.segment.last())
+	case b.Base == nil && b.TruncateAfter < min(old.Commit, d.segment.last()):
+		w.fail("node %d cuts its log on disk after %d, but %d is committed", n.id, b.TruncateAfter, old.Commit)
 	}
 }
+
+// probeSlack is by how much a probe's hard state may differ from the real one.
+const probeSlack = 2
 
 // checkDurable checks the end of the log on disk after a write.
 func (n *node) checkDurable() {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/coordd/coordd/pkg/raft"
+	"github.com/coordd/coordd/pkg/raft/pipeline"
 )
 
 // clientFaults are what clients do wrong, or suffer.
@@ -14,11 +15,14 @@ var clientFaults []fault
 // clientConsequences follow from what clients do.
 var clientConsequences []string
 
-// pending is a proposal that this node accepted as the leader.
-type pending struct {
+// acked is a command that was acknowledged, and the entry that is said to hold it.
+type acked struct {
 	index, term uint64
 	command     uint64
 }
+
+// lost is told of a proposal whose outcome nobody here will learn.
+func lost(uint64) {}
 
 // pendingRead is a read that waits for its index; floor is the highest index acknowledged to anybody when
 // it was asked.
@@ -64,10 +68,8 @@ func (n *node) propose(burst int) {
 	if err == nil {
 		n.w.truth.nextCommand += uint64(burst)
 		n.w.report.Proposals += burst
-		// A proposal of a lost term can't stand behind one of this term with a lower index.
-		n.pending = slices.DeleteFunc(n.pending, func(p pending) bool { return p.index >= index })
 		for i := range burst {
-			n.pending = append(n.pending, pending{index + uint64(i), term, first + uint64(i)})
+			n.pending.Push(pipeline.Proposal[uint64]{Index: index + uint64(i), Term: term, Value: first + uint64(i)})
 		}
 	}
 	n.turn()
@@ -75,16 +77,15 @@ func (n *node) propose(burst int) {
 
 // acknowledge answers the client of an entry that this node proposed.
 func (n *node) acknowledge(e *raft.Entry) {
-	for len(n.pending) > 0 && n.pending[0].index <= e.Index {
-		p := n.pending[0]
-		n.pending = n.pending[1:]
-		if p.index == e.Index && p.term == e.Term {
-			n.w.truth.acked = append(n.w.truth.acked, p)
-			n.w.truth.highestAck = max(n.w.truth.highestAck, p.index)
-			n.w.report.Acked++
-			n.lastAckAt = n.w.now
-		}
+	rest, is := pipeline.Decided(e, n.deciding)
+	if !is {
+		return
 	}
+	n.w.truth.acked = append(n.w.truth.acked, acked{e.Index, e.Term, n.deciding[0].Value})
+	n.w.truth.highestAck = max(n.w.truth.highestAck, e.Index)
+	n.w.report.Acked++
+	n.lastAckAt = n.w.now
+	n.deciding = rest
 }
 
 func (n *node) read() {

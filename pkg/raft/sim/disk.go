@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/coordd/coordd/pkg/raft"
+	"github.com/coordd/coordd/pkg/raft/pipeline"
+	"github.com/coordd/coordd/pkg/raft/storage"
 )
 
 // disk is one directory: what is durable, and the writes that are under way, in order. It behaves like the appender
@@ -13,30 +15,27 @@ type disk struct {
 	hard raft.HardState
 	log  []raft.Entry // index i is at i − base − 1
 	segment
-	snap     *snapshot   // the newest that the log goes on from; nil: none
-	received []*snapshot // brought here by leaders, and not installed
-	machine  *machine    // of a state machine that keeps its own state; nil: none, or lost
-	mark     *raft.Mark  // what was durable once and is lost; nil: nothing
-	lost     []held      // all that was durable once and is not any more
-	peak     uint64      // the highest index that was ever durable
-	waiting  []*raft.AppendBatch
-	writing  []*raft.AppendBatch
+	snap     *snapshot        // the newest that the log goes on from; nil: none
+	received []*snapshot      // brought here by leaders, and not installed
+	machine  *machine         // of a state machine that keeps its own state; nil: none, or lost
+	mark     *raft.Mark       // what was durable once and is lost; nil: nothing
+	lost     []held           // all that was durable once and is not any more
+	peak     uint64           // the highest index that was ever durable
+	waiting  []pipeline.Item  // for the writer
+	writing  *pipeline.Joined // under way; nil: none
 	stalled  bool
 	rnd      stream
 	epoch    int // raised by a crash, so that an old completion does nothing
 }
 
-// apply makes a batch durable.
-func (d *disk) apply(w *world, b *raft.AppendBatch) {
-	if !b.MustWrite {
-		return
-	}
+// append makes a batch durable.
+func (d *disk) append(w *world, b *storage.Batch) {
 	d.hard = b.HardState
-	if s := b.Snapshot; s != nil {
-		d.install(w, s)
+	if b.Base != nil {
+		d.install(w, b.Base)
 	}
 	if b.TruncateAfter > d.segment.last() || b.TruncateAfter < d.base {
-		w.fail("batch %d truncates after %d, the log on disk is %d to %d", b.Seq, b.TruncateAfter, d.base, d.segment.last())
+		w.fail("a batch truncates after %d, the log on disk is %d to %d", b.TruncateAfter, d.base, d.segment.last())
 	}
 	n := b.TruncateAfter - d.base
 	d.log = append(d.log[:n:n], b.Entries...)
@@ -51,20 +50,21 @@ func (d *disk) apply(w *world, b *raft.AppendBatch) {
 }
 
 // install puts a snapshot that was received in the place of the log.
-func (d *disk) install(w *world, meta *raft.SnapshotMeta) {
-	s := d.take(meta)
+func (d *disk) install(w *world, base *raft.Mark) {
+	s := d.take(base)
 	if s == nil {
-		w.fail("a batch installs the snapshot at %d/%d, which was not received", meta.Index, meta.Term)
+		w.fail("a batch installs the snapshot at %d/%d, which was not received", base.Last, base.LastTerm)
 	}
 	d.snap, d.log = s, nil
-	d.received = slices.DeleteFunc(d.received, func(o *snapshot) bool { return o.meta.Index <= meta.Index })
-	d.segment = segment{base: meta.Index, baseRef: w.truth.committed[meta.Index-1].ref}
+	d.received = slices.DeleteFunc(d.received, func(o *snapshot) bool { return o.meta.Index <= base.Last })
+	d.segment = segment{base: base.Last, baseRef: w.truth.committed[base.Last-1].ref}
+	d.hard.Commit = max(d.hard.Commit, base.Last)
 	w.operated("snapshot installed")
 }
 
 // take returns a received snapshot.
-func (d *disk) take(meta *raft.SnapshotMeta) *snapshot {
-	is := func(s *snapshot) bool { return s.meta.Index == meta.Index && s.meta.Term == meta.Term }
+func (d *disk) take(at *raft.Mark) *snapshot {
+	is := func(s *snapshot) bool { return s.meta.Index == at.Last && s.meta.Term == at.LastTerm }
 	if d.snap != nil && is(d.snap) {
 		return d.snap
 	}
@@ -117,27 +117,29 @@ func (d *disk) had(index uint64, r ref) bool {
 	return false
 }
 
-// write queues a batch and starts the disk where it is idle.
-func (n *node) write(b *raft.AppendBatch) {
-	n.disk.waiting = append(n.disk.waiting, b)
+// write queues something for the writer of the log, and starts it where it is idle.
+func (n *node) write(item pipeline.Item) {
+	n.disk.waiting = append(n.disk.waiting, item)
 	if n.disk.writing == nil {
 		n.startWrite()
 	}
 }
 
+// startWrite makes one write of what waits. What changes nothing on disk takes no time.
 func (n *node) startWrite() {
 	d := &n.disk
 	if len(d.waiting) == 0 {
 		return
 	}
-	d.writing, d.waiting = d.waiting, nil
-	took := d.rnd.between(100*time.Microsecond, 3*time.Millisecond)
-	must := false
-	for _, b := range d.writing {
-		must = must || b.MustWrite
+	joined, count, err := n.writer.Join(d.waiting)
+	if err != nil {
+		n.w.fail("node %d: %v", n.id, err)
 	}
-	if !must {
-		took = 0
+	d.waiting = d.waiting[:copy(d.waiting, d.waiting[count:])]
+	d.writing = &joined
+	took := time.Duration(0)
+	if joined.Any {
+		took = d.rnd.between(100*time.Microsecond, 3*time.Millisecond)
 	}
 	epoch := d.epoch
 	n.w.after(took, func() { n.finishWrite(epoch) })
@@ -153,46 +155,48 @@ func (n *node) finishWrite(epoch int) {
 		return
 	}
 	n.whenAwake(func() {
-		if epoch != d.epoch {
-			return
-		}
-		done := d.writing
-		d.writing = nil
-		for _, b := range done {
-			n.checkBatch(b)
-			d.apply(n.w, b)
-			n.checkDurable()
-		}
-		for _, b := range done {
-			for i := range b.ThenSend {
-				n.emit(&b.ThenSend[i])
-			}
-			n.core.AppendDone(b.Seq, b.LastTerm, b.Last, n.clock())
-		}
-		n.turn()
-		if d.writing == nil {
-			n.startWrite()
+		if epoch == d.epoch {
+			n.written()
 		}
 	})
 }
 
-// crash loses what was not synced. A write that was under way, and any that waited behind it, may have come
-// to its end without anybody knowing: a random part of them, from the first on, is kept.
+// written is the end of a write: what waited for it leaves, and the core is told.
+func (n *node) written() {
+	d := &n.disk
+	done := d.writing
+	d.writing = nil
+	if done.Any {
+		n.checkBatch(&done.Write)
+		d.append(n.w, &done.Write)
+		n.checkDurable()
+	}
+	for i := range done.Send {
+		n.emit(&done.Send[i])
+	}
+	if done.Seq > 0 {
+		n.core.AppendDone(done.Seq, done.Term, done.Last, n.clock())
+	}
+	n.turn()
+	if d.writing == nil {
+		n.startWrite()
+	}
+}
+
+// crash loses what was not synced. A write that was under way may have come to its end without anybody knowing; it is one
+// transaction, of which all is there or nothing.
 func (n *node) crash() {
 	d := &n.disk
-	pending := append(append([]*raft.AppendBatch(nil), d.writing...), d.waiting...)
-	kept := 0
-	if len(d.writing) > 0 {
-		kept = d.rnd.intn(len(d.writing) + 1)
-	}
-	for i, b := range pending {
-		if i < kept {
-			d.apply(n.w, b)
+	if j := d.writing; j != nil && j.Any {
+		switch {
+		case d.rnd.chance(2):
+			n.checkBatch(&j.Write)
+			d.append(n.w, &j.Write)
 			n.checkDurable()
-		} else if b.Snapshot != nil {
+		case j.Write.Base != nil:
 			n.w.happened("crash before an install is durable")
 		}
 	}
-	d.writing, d.waiting, d.stalled = nil, nil, false
+	d.writing, d.waiting, d.stalled = nil, d.waiting[:0], false
 	d.epoch++
 }

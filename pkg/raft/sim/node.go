@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/coordd/coordd/pkg/raft"
+	"github.com/coordd/coordd/pkg/raft/pipeline"
 )
 
 // node is one directory and the process on it: a real core, when it is up, on a simulated disk and clock. A member
@@ -29,6 +30,7 @@ type node struct {
 	soft     raft.SoftState
 	contacts uint32 // bit by ID: whom the core wants to be in touch with
 	disk     disk
+	writer   pipeline.Writer
 	log      segment // what the core has in its log, durable or not
 	configs  []*configEntry
 	// unchecked are those that this node, as the leader, appended in this turn.
@@ -43,7 +45,8 @@ type node struct {
 
 	asked     [maxID + 1]ask
 	sessions  [maxID + 1]session
-	pending   []pending
+	pending   pipeline.Proposals[uint64]  // by command
+	deciding  []pipeline.Proposal[uint64] // those that the entries decide which are being applied
 	reads     []pendingRead
 	readID    uint64
 	lastAckAt time.Duration
@@ -143,9 +146,10 @@ func (n *node) start() {
 	}
 	w.note("node %d starts: term %d base %d last %d/%d, applied %d, mark %v", n.id, d.hard.Term, d.base, r.Last, r.LastTerm, r.Applied, d.mark)
 	n.core, n.frozen, n.deferred = core, false, nil
+	n.writer = pipeline.NewWriter(d.hard, r.Last, 256<<n.rnd.intn(9))
 	n.soft = raft.SoftState{Term: d.hard.Term, Commit: 0, Last: r.Last}
 	n.applyAt, n.saving, n.aside = w.now, false, false
-	n.pending, n.reads = nil, nil
+	n.pending, n.deciding, n.reads = pipeline.Proposals[uint64]{}, nil, nil
 	n.log = segment{d.base, d.baseRef, slices.Clone(d.refs)}
 	n.restoreConfigs()
 	n.noteContacts()
@@ -219,7 +223,7 @@ func (n *node) turn() {
 		n.emit(&out.Send[i])
 	}
 	if out.Append != nil {
-		n.write(out.Append)
+		n.write(pipeline.Item{Batch: *out.Append})
 	}
 	if out.Restore != nil {
 		n.restore(out.Restore)
@@ -227,6 +231,7 @@ func (n *node) turn() {
 	if len(out.Apply) > 0 {
 		n.apply(out.Apply)
 	}
+	n.pending.Lose(&out.State, lost)
 	for _, r := range out.Reads {
 		n.readDone(r)
 	}
@@ -270,6 +275,8 @@ func (n *node) append(b *raft.AppendBatch) {
 		n.configs = []*configEntry{w.truth.configAt(b.Snapshot.ConfigIndex)}
 	}
 	switch last := n.log.last(); {
+	case !b.MustWrite && (len(b.Entries) > 0 || b.TruncateAfter != last || b.Snapshot != nil):
+		w.fail("node %d: batch %d changes the log and need not be written", n.id, b.Seq)
 	case b.TruncateAfter > last:
 		w.fail("node %d: batch %d leaves a hole: truncates after %d, last is %d", n.id, b.Seq, b.TruncateAfter, last)
 	case b.TruncateAfter < n.soft.Commit && b.TruncateAfter < last:
@@ -311,7 +318,9 @@ func (n *node) apply(es []raft.Entry) {
 		}
 	}
 	n.applyAt = max(n.applyAt, w.now) + n.rnd.between(10*time.Microsecond, time.Millisecond)
+	deciding := n.pending.Match(es, lost)
 	n.later(n.applyAt-w.now, func() {
+		n.deciding = deciding
 		for i := range es {
 			n.applyOne(&es[i])
 		}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/coordd/coordd/pkg/raft"
+	"github.com/coordd/coordd/pkg/raft/pipeline"
 )
 
 // considerSnapshot takes a snapshot of what is applied, now and then.
@@ -51,12 +52,20 @@ func (n *node) save(s *snapshot) {
 	n.later(n.rnd.between(0, 5*time.Millisecond), func() { n.cut(s.meta.Index) })
 }
 
-// cut lets the log begin later. The core is told first, so that it asks for nothing that is about to go. A random
-// tail stays.
+// cut lets the log begin later; a random tail stays. The core is told first, so that it asks for nothing that is about to
+// go, and the log has to know that what goes is committed.
 func (n *node) cut(index uint64) {
+	n.cutTo(pipeline.Tail{Snapshot: index, Commit: n.soft.Commit, Trailing: pipeline.Behind(index, n.rnd.intn(60))}.CutAt())
+}
+
+func (n *node) cutTo(to uint64) {
 	w := n.w
-	to := min(index-min(index, uint64(n.rnd.intn(60))), max(n.soft.Commit, 1)-1)
 	if to <= n.log.base {
+		return
+	}
+	if n.disk.hard.Commit < to {
+		n.write(pipeline.Item{Commit: to})
+		n.later(10*time.Millisecond, func() { n.cutTo(to) })
 		return
 	}
 	n.core.Compacted(to, n.clock())
@@ -70,7 +79,8 @@ func (n *node) cut(index uint64) {
 // carry brings a snapshot to a peer, outside the network of messages: it takes its time, and may never arrive.
 func (n *node) carry(m raft.Message) {
 	w, d := n.w, &n.disk
-	s := d.take(m.Snapshot)
+	at := m.Snapshot.Mark()
+	s := d.take(&at)
 	if s == nil {
 		w.fail("node %d sends the snapshot at %d/%d, which it does not have", n.id, m.Snapshot.Index, m.Snapshot.Term)
 	}
@@ -132,7 +142,8 @@ func (n *node) receive(s *snapshot, m raft.Message, told func(ok bool)) {
 // restore puts a leader's snapshot in the place of the state machine's state, in its turn among what is applied.
 func (n *node) restore(meta *raft.SnapshotMeta) {
 	w := n.w
-	s := n.disk.take(meta)
+	at := meta.Mark()
+	s := n.disk.take(&at)
 	if s == nil {
 		w.fail("node %d is to restore the snapshot at %d/%d, which it does not have", n.id, meta.Index, meta.Term)
 	}
@@ -145,7 +156,6 @@ func (n *node) restore(meta *raft.SnapshotMeta) {
 		n.machine = s.load(w)
 		n.checkHash()
 		n.checkMachine()
-		n.pending = nil
 		n.core.ApplyDone(meta.Index)
 		n.turn()
 	})

@@ -21,7 +21,7 @@ type truth struct {
 
 	hashes map[uint64][32]byte // of the service's whole state, by index
 
-	acked       []pending
+	acked       []acked
 	highestAck  uint64
 	nextCommand uint64
 }
