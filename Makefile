@@ -14,6 +14,12 @@ E2E_DURATION ?= 60s
 # Power cuts in `make test-disk`: of one node, and of all at once.
 DISK_CUTS ?= 20
 DISK_CUTS_ALL ?= 5
+# Rounds over every fault in `make test-net`, the seed of their order (0: a random one), and a limit of time (0s: none).
+NET_ROUNDS ?= 1
+NET_SEED ?= 0
+NET_BUDGET ?= 0s
+# Where long runs add what they covered; empty: nowhere.
+COVERED ?= $(CURDIR)/docs/testing.md
 
 # Sizes of the measured runs in `make test-load`.
 LOAD_SESSIONS ?= 10000
@@ -22,7 +28,7 @@ LOAD_ROUNDS ?= 3
 LOAD_BEHIND ?= 1000000
 LOAD_COMMANDS ?= 10000000
 
-.PHONY: help build test test-long test-e2e test-disk test-load lint generate bench fuzz sim dist clean
+.PHONY: help build test test-long test-e2e test-disk test-net test-load lint generate bench fuzz sim dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +44,7 @@ test: ## vet, all tests that need no privileges with the race detector, 300 simu
 test-long: ## the long forms: end to end, power cuts, measured load, ten thousand simulated seeds, fuzzing
 	$(MAKE) test-e2e E2E_DURATION=30m
 	$(MAKE) test-disk DISK_CUTS=60 DISK_CUTS_ALL=15
+	$(MAKE) test-net NET_ROUNDS=3
 	$(MAKE) test-load
 	$(MAKE) sim SEEDS=10000
 	$(MAKE) fuzz FUZZTIME=60s
@@ -48,6 +55,11 @@ test-e2e: ## three real processes, 16 clients, a random node killed every 4 s; h
 test-disk: ## power cuts on loop-mounted ext4 under load (root, mkfs.ext4)
 	$(GO) test -tags disk -count=1 -timeout 90m -v -run '^TestPowerCut' ./internal/e2e -args -disk.cuts=$(DISK_CUTS) -disk.cuts-all=$(DISK_CUTS_ALL)
 
+test-net: ## partitions in network namespaces, and a proxy that breaks what it carries (root, ip, nft)
+	$(GO) test -tags net -c -o bin/net.test ./internal/e2e
+	cd internal/e2e && COORDD_COVERED=$(COVERED) ../../bin/net.test -test.v -test.timeout 170m -test.run '^TestNet' \
+	  -net.rounds=$(NET_ROUNDS) -net.seed=$(NET_SEED) -net.budget=$(NET_BUDGET)
+
 test-load: ## snapshots of a large state, a follower far behind, very many commands: figures, and nothing lost
 	$(GO) test -tags load -count=1 -timeout 90m -v -run '^TestLoad' ./internal/service -args -load.sessions=$(LOAD_SESSIONS) \
 	  -load.locks=$(LOAD_LOCKS) -load.rounds=$(LOAD_ROUNDS) -load.behind=$(LOAD_BEHIND) -load.commands=$(LOAD_COMMANDS)
@@ -57,8 +69,8 @@ sim: ## run SEEDS simulated clusters from SEED on
 
 lint: ## gofmt, vet (all tags), staticcheck, govulncheck, generated code up to date
 	@test -z "$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go'))" || { gofmt -l $$(git ls-files -co --exclude-standard '*.go'); echo 'run gofmt'; exit 1; }
-	$(GO) vet -tags 'e2e disk load' ./...
-	$(GO) tool staticcheck -tags 'e2e,disk,load' ./...
+	$(GO) vet -tags 'e2e disk net load' ./...
+	$(GO) tool staticcheck -tags 'e2e,disk,net,load' ./...
 	@out=$$($(GO) tool govulncheck ./... 2>&1); code=$$?; echo "$$out"; \
 	case "$$out" in *'fetching vulnerabilities'*) echo 'govulncheck DID NOT RUN: its database can not be reached from here'; code=0;; esac; exit $$code
 

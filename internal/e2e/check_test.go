@@ -1,4 +1,4 @@
-//go:build e2e || disk
+//go:build e2e || disk || net
 
 package e2e
 
@@ -113,4 +113,20 @@ func pause(ctx context.Context, d time.Duration) {
 	case <-ctx.Done():
 	case <-t.C:
 	}
+}
+
+// longestGap is the longest time without a success that overlaps [from, to].
+func longestGap(ends []time.Time, from, to time.Time) (longest time.Duration) {
+	last := from
+	for _, e := range ends {
+		if e.Before(from) {
+			last = e
+			continue
+		}
+		longest = max(longest, e.Sub(last))
+		if last = e; e.After(to) {
+			break
+		}
+	}
+	return longest
 }

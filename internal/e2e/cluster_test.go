@@ -1,4 +1,4 @@
-//go:build e2e || disk
+//go:build e2e || disk || net
 
 package e2e
 
@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -51,6 +52,7 @@ func freePorts(t *testing.T, n int) []int {
 // node is one `coordd serve` and what is needed to start it again.
 type node struct {
 	name     string
+	wrap     []string // the command that runs the node's own, if any
 	args     []string
 	dataDir  string
 	logPath  string
@@ -192,7 +194,8 @@ func (nd *node) start(bin string) error {
 		return err
 	}
 	defer log.Close()
-	cmd := exec.Command(bin, nd.args...)
+	line := append(append(slices.Clone(nd.wrap), bin), nd.args...)
+	cmd := exec.Command(line[0], line[1:]...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	if err := cmd.Start(); err != nil {

@@ -68,39 +68,6 @@ func TestEndToEnd(t *testing.T) {
 	}
 }
 
-// holdAnchor takes a lock that is held through the whole run; the function that it returns shows that the
-// hold outlived every fault.
-func holdAnchor(t *testing.T, w *workload) func(*testing.T) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	c, err := w.connect(ctx, "anchor")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := c.Lock(ctx, "e2e/anchor")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return func(t *testing.T) {
-		t.Helper()
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-		defer cancel()
-		if err := l.Valid(); err != nil {
-			t.Errorf("the lock held through the run is not valid: %v", err)
-		}
-		if err := l.Verify(ctx); err != nil {
-			t.Errorf("the lock held through the run is not there: %v", err)
-		}
-		if err := l.Unlock(ctx); err != nil {
-			t.Errorf("unlock of the lock held through the run: %v", err)
-		}
-		if err := c.Close(); err != nil {
-			t.Errorf("close: %v", err)
-		}
-	}
-}
-
 // faults breaks one node at a time until ctx ends; it leaves all of them running.
 func (c *cluster) faults(ctx context.Context, rnd *rand.Rand) (all []fault) {
 	tick := time.NewTicker(faultEvery)

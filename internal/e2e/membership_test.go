@@ -338,19 +338,3 @@ func (m *mover) report(w *workload) {
 		m.t.Errorf("service was away for %v, at most %v is allowed", whole, maxPause)
 	}
 }
-
-// longestGap is the longest time without a success that overlaps [from, to].
-func longestGap(ends []time.Time, from, to time.Time) (longest time.Duration) {
-	last := from
-	for _, e := range ends {
-		if e.Before(from) {
-			last = e
-			continue
-		}
-		longest = max(longest, e.Sub(last))
-		if last = e; e.After(to) {
-			break
-		}
-	}
-	return longest
-}

@@ -1,4 +1,4 @@
-//go:build e2e || disk
+//go:build e2e || disk || net
 
 package e2e
 

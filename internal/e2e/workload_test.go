@@ -1,4 +1,4 @@
-//go:build e2e || disk
+//go:build e2e || disk || net
 
 package e2e
 
@@ -47,9 +47,13 @@ func (r *resource) leave() {
 type workload struct {
 	t       *testing.T
 	urls    string
+	options []client.Option // besides the workload's own
+	pace    time.Duration   // pause of a client between two rounds
+	hist    *history
+
+	names   sync.Mutex // guards the two below
 	locks   []string
 	guarded map[string]*resource
-	hist    *history
 
 	ops, verifies, timeouts atomic.Int64
 	ids                     idSet
@@ -60,8 +64,11 @@ type workload struct {
 	latencies               []time.Duration
 }
 
-// success is one lock that was granted: when it was asked for and when it came.
-type success struct{ call, ret time.Time }
+// success is one lock that was granted: to whom, when it was asked for and when it came.
+type success struct {
+	client    int
+	call, ret time.Time
+}
 
 // idSet finds IDs that come twice.
 type idSet struct {
@@ -83,17 +90,33 @@ func (s *idSet) add(id string) bool {
 func newWorkload(t *testing.T, urls string, locks int) *workload {
 	w := &workload{t: t, urls: urls, guarded: map[string]*resource{}, hist: newHistory(),
 		ids: idSet{seen: map[string]struct{}{}}, errs: map[string]int{}, fences: map[uint64]string{}}
+	w.rename("e2e/lock", locks)
+	return w
+}
+
+// rename has the clients go on with other locks, so that the history of each one stays short.
+func (w *workload) rename(prefix string, locks int) {
+	w.names.Lock()
+	defer w.names.Unlock()
+	w.locks = nil
 	for i := range locks {
-		name := fmt.Sprintf("e2e/lock-%d", i)
+		name := fmt.Sprintf("%s-%d", prefix, i)
 		w.locks = append(w.locks, name)
 		w.guarded[name] = &resource{}
 	}
-	return w
+}
+
+// pick returns a lock and what it guards.
+func (w *workload) pick() (string, *resource) {
+	w.names.Lock()
+	defer w.names.Unlock()
+	name := w.locks[rand.IntN(len(w.locks))]
+	return name, w.guarded[name]
 }
 
 // connect opens a client with a session of its own; it may take a while when a node is down.
 func (w *workload) connect(ctx context.Context, owner string) (*client.Client, error) {
-	return client.Connect(ctx, w.urls, client.WithOwner(owner), client.WithTimeout(15*time.Second))
+	return client.Connect(ctx, w.urls, append([]client.Option{client.WithOwner(owner), client.WithTimeout(15 * time.Second)}, w.options...)...)
 }
 
 // run has n clients work until ctx ends.
@@ -134,12 +157,15 @@ func (w *workload) client(ctx context.Context, id int) error {
 		return fmt.Errorf("sequence: %w", err)
 	}
 	for ctx.Err() == nil {
-		name := w.locks[rand.IntN(len(w.locks))]
-		w.once(c, id, name)
+		name, guarded := w.pick()
+		w.once(c, id, name, guarded)
 		for range 5 {
 			if err := w.drawIDs(c, seq); err != nil {
 				w.fail("id: " + short(err))
 			}
+		}
+		if w.pace > 0 {
+			pause(ctx, w.pace)
 		}
 	}
 	return nil
@@ -147,7 +173,7 @@ func (w *workload) client(ctx context.Context, id int) error {
 
 // once locks, stands in the guarded resource, perhaps asks the leader, and unlocks. Its context is not the
 // run's, so that the last operations come to their end.
-func (w *workload) once(c *client.Client, id int, name string) {
+func (w *workload) once(c *client.Client, id int, name string, guarded *resource) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	began, call := time.Now(), w.hist.now()
@@ -161,9 +187,9 @@ func (w *workload) once(c *client.Client, id int, name string) {
 		w.fail("lock: " + short(err))
 		return
 	}
-	w.granted(name, l.Fence(), began)
+	w.granted(id, name, l.Fence(), began)
 	w.hist.add(id, lockInput{lock: name, kind: opAcquire, fence: l.Fence()}, call, granted)
-	if err := w.guarded[name].enter(l.Fence()); err != nil {
+	if err := guarded.enter(l.Fence()); err != nil {
 		w.t.Errorf("%s: %v", name, err)
 	}
 	if rand.IntN(8) == 0 {
@@ -175,7 +201,7 @@ func (w *workload) once(c *client.Client, id int, name string) {
 			w.hist.add(id, lockInput{lock: name, kind: opVerify, fence: l.Fence()}, call, w.hist.now())
 		}
 	}
-	w.guarded[name].leave()
+	guarded.leave()
 	lost := l.Valid() != nil
 	call = w.hist.now()
 	err = l.Unlock(ctx)
@@ -215,7 +241,7 @@ func (w *workload) drawIDs(c *client.Client, seq *client.Sequence) error {
 	return nil
 }
 
-func (w *workload) granted(name string, fence uint64, began time.Time) {
+func (w *workload) granted(id int, name string, fence uint64, began time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := time.Now()
@@ -223,7 +249,7 @@ func (w *workload) granted(name string, fence uint64, began time.Time) {
 		w.t.Errorf("fence %d was given for %s and for %s", fence, other, name)
 	}
 	w.fences[fence] = name
-	w.successes = append(w.successes, success{began, now})
+	w.successes = append(w.successes, success{id, began, now})
 	w.latencies = append(w.latencies, now.Sub(began))
 }
 
@@ -250,6 +276,39 @@ func (w *workload) firstSuccessAfter(t time.Time) (time.Duration, bool) {
 		}
 	}
 	return best, best >= 0
+}
+
+// holdAnchor takes a lock that is held through the whole run; the function that it returns shows that the
+// hold outlived every fault.
+func holdAnchor(t *testing.T, w *workload) func(*testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	c, err := w.connect(ctx, "anchor")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := c.Lock(ctx, "e2e/anchor")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(t *testing.T) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		if err := l.Valid(); err != nil {
+			t.Errorf("the lock held through the run is not valid: %v", err)
+		}
+		if err := l.Verify(ctx); err != nil {
+			t.Errorf("the lock held through the run is not there: %v", err)
+		}
+		if err := l.Unlock(ctx); err != nil {
+			t.Errorf("unlock of the lock held through the run: %v", err)
+		}
+		if err := c.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	}
 }
 
 // report prints what was done.
