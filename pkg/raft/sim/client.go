@@ -5,15 +5,10 @@ import (
 	"slices"
 	"time"
 
+	replicated "github.com/coordd/coordd/internal/machine"
 	"github.com/coordd/coordd/pkg/raft"
 	"github.com/coordd/coordd/pkg/raft/pipeline"
 )
-
-// clientFaults are what clients do wrong, or suffer.
-var clientFaults []fault
-
-// clientConsequences follow from what clients do.
-var clientConsequences []string
 
 // acked is a command that was acknowledged, and the entry that is said to hold it.
 type acked struct {
@@ -21,19 +16,22 @@ type acked struct {
 	command     uint64
 }
 
-// lost is told of a proposal whose outcome nobody here will learn.
-func lost(uint64) {}
-
 // pendingRead is a read that waits for its index; floor is the highest index acknowledged to anybody when
 // it was asked.
 type pendingRead struct {
 	id    uint64
 	floor uint64
+	done  func(raft.ReadState) // nil: nothing follows
 }
 
-// propose hands a command to some node now and then; most of them are not the leader and refuse.
+// propose has clients use the service; and now and then it hands entries that are none of the service's to some node:
+// most of them are not the leader and refuse.
 func (w *world) propose() {
 	if !w.decide(clientChain, w.opt.Pace.Client, w.propose) {
+		return
+	}
+	if !w.chance(3) {
+		w.use()
 		return
 	}
 	n := w.anyNode()
@@ -69,28 +67,48 @@ func (n *node) propose(burst int) {
 		n.w.truth.nextCommand += uint64(burst)
 		n.w.report.Proposals += burst
 		for i := range burst {
-			n.pending.Push(pipeline.Proposal[uint64]{Index: index + uint64(i), Term: term, Value: first + uint64(i)})
+			n.pending.Push(pipeline.Proposal[proposal]{Index: index + uint64(i), Term: term, Value: proposal{command: first + uint64(i)}})
 		}
 	}
 	n.turn()
 }
 
-// acknowledge answers the client of an entry that this node proposed.
-func (n *node) acknowledge(e *raft.Entry) {
+// proposal is what there is to do once an entry that this node proposed is applied, or lost.
+type proposal struct {
+	command uint64     // of an entry that is none of the service's
+	reign   *reign     // that proposed it; nil: none
+	calls   []*message // whom to answer
+	done    func(applied bool)
+}
+
+// acknowledge answers for an entry that this node proposed.
+func (n *node) acknowledge(e *raft.Entry, res *replicated.Result) {
 	rest, is := pipeline.Decided(e, n.deciding)
 	if !is {
 		return
 	}
-	n.w.truth.acked = append(n.w.truth.acked, acked{e.Index, e.Term, n.deciding[0].Value})
-	n.w.truth.highestAck = max(n.w.truth.highestAck, e.Index)
-	n.w.report.Acked++
-	n.lastAckAt = n.w.now
+	p := n.deciding[0].Value
 	n.deciding = rest
+	if p.reign != nil {
+		p.reign.applied(&p, e, res)
+	} else {
+		n.w.report.Acked++
+	}
+	n.w.truth.acked = append(n.w.truth.acked, acked{e.Index, e.Term, p.command})
+	n.w.truth.highestAck = max(n.w.truth.highestAck, e.Index)
+	n.lastAckAt = n.w.now
+}
+
+// lost gives a proposal up whose outcome nobody here will learn.
+func lost(p proposal) {
+	if p.reign != nil {
+		p.reign.lost(&p)
+	}
 }
 
 func (n *node) read() {
 	n.readID++
-	n.reads = append(n.reads, pendingRead{n.readID, n.w.truth.highestAck})
+	n.reads = append(n.reads, pendingRead{id: n.readID, floor: n.w.truth.highestAck})
 	n.core.ReadIndex(n.readID, n.clock())
 	n.turn()
 }
@@ -112,7 +130,7 @@ func (n *node) readDone(r raft.ReadState) {
 	if i < 0 {
 		n.w.fail("node %d answers the read %d that nobody waits for", n.id, r.ID)
 	}
-	floor := n.reads[i].floor
+	floor, done := n.reads[i].floor, n.reads[i].done
 	n.reads = slices.Delete(n.reads, i, i+1)
 	if r.Err != nil {
 		return
@@ -123,6 +141,9 @@ func (n *node) readDone(r raft.ReadState) {
 	}
 	if r.Index < floor {
 		n.w.fail("stale read on node %d: index %d, but %d was acknowledged before it was asked", n.id, r.Index, floor)
+	}
+	if done != nil {
+		done(r)
 	}
 }
 

@@ -16,7 +16,9 @@ func (w *world) heal() {
 		n.thaw()
 		n.start()
 	}
+	w.healClients()
 	w.repair()
+	w.openAgain()
 }
 
 // repair has members that have no directory any more, or another one than is recorded, replaced.
@@ -88,6 +90,7 @@ func (w *world) checkServing() {
 		}
 	}
 	w.truth.checkAcked(w)
+	w.checkClients()
 }
 
 func (w *world) describe() string {

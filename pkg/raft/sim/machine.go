@@ -55,7 +55,13 @@ func (n *node) applyOne(e *raft.Entry) {
 	}
 	n.checkMachine()
 	n.checkService(e, &res)
-	n.acknowledge(e)
+	n.w.seen.observe(n, e, &res)
+	n.remember(res.Events)
+	n.acknowledge(e, &res)
+	if n.reign != nil {
+		n.reign.after(&res)
+	}
+	n.lookAll()
 }
 
 // hashEvery is how many entries lie between two whole comparisons of the service's state; in between its figures are

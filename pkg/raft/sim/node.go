@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	replicated "github.com/coordd/coordd/internal/machine"
 	"github.com/coordd/coordd/pkg/raft"
 	"github.com/coordd/coordd/pkg/raft/pipeline"
 )
@@ -45,9 +46,12 @@ type node struct {
 
 	asked     [maxID + 1]ask
 	sessions  [maxID + 1]session
-	pending   pipeline.Proposals[uint64]  // by command
-	deciding  []pipeline.Proposal[uint64] // those that the entries decide which are being applied
+	pending   pipeline.Proposals[proposal]
+	deciding  []pipeline.Proposal[proposal] // those that the entries decide which are being applied
 	reads     []pendingRead
+	lookers   []looker
+	reign     *reign             // nil: it does not lead, as far as its service knows
+	recent    []replicated.Event // the last ones
 	readID    uint64
 	lastAckAt time.Duration
 }
@@ -149,7 +153,7 @@ func (n *node) start() {
 	n.writer = pipeline.NewWriter(d.hard, r.Last, 256<<n.rnd.intn(9))
 	n.soft = raft.SoftState{Term: d.hard.Term, Commit: 0, Last: r.Last}
 	n.applyAt, n.saving, n.aside = w.now, false, false
-	n.pending, n.deciding, n.reads = pipeline.Proposals[uint64]{}, nil, nil
+	n.pending, n.deciding, n.reads, n.lookers = pipeline.Proposals[proposal]{}, nil, nil, nil
 	n.log = segment{d.base, d.baseRef, slices.Clone(d.refs)}
 	n.restoreConfigs()
 	n.noteContacts()
@@ -203,6 +207,7 @@ func (n *node) stop() {
 	n.core, n.frozen, n.deferred = nil, false, nil
 	n.life++
 	n.soft = raft.SoftState{}
+	n.reign, n.recent = nil, nil
 	n.crash()
 	n.disk.machine = nil
 	if n.keepsState {
@@ -240,6 +245,7 @@ func (n *node) turn() {
 	}
 	w.checkLeases(n)
 	n.arm()
+	n.followLeadership()
 }
 
 // emit lets a message leave.

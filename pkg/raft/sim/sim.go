@@ -16,6 +16,8 @@ type Options struct {
 	Heal  time.Duration // virtual time without faults, in which the cluster must serve again; 10 s
 	// Keep tells whether a decision is carried out; nil: all are.
 	Keep func(Decision) bool
+	// History is given the histories of the locks, window by window; nil: nobody wants them.
+	History func(Window)
 	// Trace is told every event, for people.
 	Trace func(string)
 }
@@ -32,6 +34,9 @@ type Report struct {
 	Entries   int            // committed
 	Faults    map[string]int // by kind
 	Ops       map[string]int // by kind: what operators asked for, and what it led to
+	ClientOps int            // of clients: what was answered
+	Windows   int            // of the locks' histories
+	WindowOps int            // operations in them
 	Hash      uint64         // of the whole run, event by event
 }
 
@@ -92,9 +97,16 @@ type world struct {
 	ghosts  [maxID + 1][]held // what directories that are gone had
 	net     network
 	truth   *truth
-	report  Report
-	hash    fnv
-	faulty  bool // faults and the chaos of the network are on
+	bus     bus
+	clients []*client
+	seen    *observer
+	// clientDrift is the drift that clients allow for; timely says that no clock drifts more.
+	clientDrift float64
+	timely      bool
+	lateWrites  int
+	report      Report
+	hash        fnv
+	faulty      bool // faults and the chaos of the network are on
 	// calm is the end of a run: nobody may stand any more. It has the leader of calmTerm from calmFrom on.
 	calm     bool
 	calmTerm uint64
@@ -190,6 +202,7 @@ func (w *world) build() {
 	w.net.begin(w.opt.Seed)
 	w.net.calm()
 	w.kinds = w.chooseFaults()
+	w.serve()
 	for i := range w.static {
 		n := w.newNode(w.static[i].ID, w.static)
 		w.after(w.between(0, 200*time.Millisecond), n.start)

@@ -54,6 +54,7 @@ func TestSeeds(t *testing.T) {
 	wg.Wait()
 	t.Logf("%d seeds, %v of virtual time, %d events, %d terms with a leader, %d entries committed, %d proposals, %d acknowledged, %d reads",
 		*flagSeeds, total.Virtual.Round(time.Second), total.Events, total.Leaders, total.Entries, total.Proposals, total.Acked, total.Reads)
+	t.Logf("%d operations of clients; porcupine decided %d windows of %d operations", total.ClientOps, total.Windows, total.WindowOps)
 	logCounts(t, "faults", total.Faults)
 	logCounts(t, "operations", total.Ops)
 	if *flagSeeds >= 100 && !failed.Load() {
@@ -62,7 +63,7 @@ func TestSeeds(t *testing.T) {
 				t.Errorf("the fault %q never happened", k)
 			}
 		}
-		for _, k := range opKinds {
+		for _, k := range slices.Concat(opKinds, clientOps) {
 			if total.Ops[k] == 0 {
 				t.Errorf("%q never happened", k)
 			}
@@ -93,6 +94,7 @@ func options(seed uint64, t *testing.T) Options {
 	if *flagPace == Long.Name {
 		opt.Pace, opt.For = Long, 0
 	}
+	opt.History = mustDecide(t, seed)
 	if *flagTrace {
 		opt.Trace = func(line string) { t.Log(line) }
 	}
@@ -107,6 +109,9 @@ func (r *Report) add(o Report) {
 	r.Reads += o.Reads
 	r.Leaders += o.Leaders
 	r.Entries += o.Entries
+	r.ClientOps += o.ClientOps
+	r.Windows += o.Windows
+	r.WindowOps += o.WindowOps
 	for k, n := range o.Faults {
 		r.Faults[k] += n
 	}

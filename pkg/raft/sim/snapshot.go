@@ -155,6 +155,7 @@ func (n *node) restore(meta *raft.SnapshotMeta) {
 	n.later(n.applyAt-w.now, func() {
 		n.machine = s.load(w)
 		n.checkHash()
+		n.lookAll()
 		n.checkMachine()
 		n.core.ApplyDone(meta.Index)
 		n.turn()

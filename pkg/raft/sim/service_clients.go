@@ -1,0 +1,200 @@
+package sim
+
+import (
+	"time"
+
+	replicated "github.com/coordd/coordd/internal/machine"
+)
+
+// seenSequence is a sequence as entries made it.
+type seenSequence struct {
+	next int64
+}
+
+// used is one number of a sequence.
+type used struct {
+	sequence uint64
+	number   int64
+}
+
+// sequenceReply checks what a command did to a sequence, the first time that it was executed.
+func (o *observer) sequenceReply(c *replicated.Command, r *replicated.Reply) {
+	if r.Code != replicated.OK {
+		return
+	}
+	if g := r.Range; g != nil {
+		q := o.sequences[g.SequenceID]
+		if q == nil || g.Lo < q.next || g.Count < 1 {
+			o.w.fail("entry %d gives %d numbers of sequence %d from %d on, which were given before", o.index, g.Count, g.SequenceID, g.Lo)
+		}
+		q.next = g.Lo + g.Count
+		return
+	}
+	switch x := r.Seq; c.Kind {
+	case replicated.KindSeqCreate:
+		if o.sequences[x.SequenceID] == nil {
+			o.sequences[x.SequenceID] = &seenSequence{x.Next}
+		}
+		o.current[c.Name] = x.SequenceID
+	case replicated.KindSeqAdvance:
+		if q := o.sequences[x.SequenceID]; x.Next < q.next {
+			o.w.fail("entry %d moves sequence %d back to %d, behind %d", o.index, x.SequenceID, x.Next, q.next)
+		} else {
+			q.next = x.Next
+		}
+	case replicated.KindSeqDelete:
+		delete(o.current, c.Name)
+	}
+}
+
+// ahead is a number that a sequence has not given yet.
+func (o *observer) ahead(name string) int64 {
+	if q := o.sequences[o.current[name]]; q != nil {
+		return q.next
+	}
+	return 1
+}
+
+// useNumber checks that a client uses a number that is its own, and that nobody used before.
+func (o *observer) useNumber(c *client, sequence uint64, number int64) {
+	q := o.sequences[sequence]
+	if q == nil || number >= q.next {
+		o.w.fail("client %d uses %d of sequence %d, which was given to nobody", c.number, number, sequence)
+	}
+	if other, twice := o.used[used{sequence, number}]; twice {
+		o.w.fail("clients %d and %d both use %d of sequence %d", other, c.number, number, sequence)
+	}
+	o.used[used{sequence, number}] = c.number
+}
+
+// told checks what a client is told about its session: it must be what an entry did.
+func (o *observer) told(s *clientSession, r *replicated.SessionReply) {
+	if seen := o.sessions[r.ID]; seen == nil || !seen.ended && r.Deadline > seen.deadline {
+		o.w.fail("client %d is told that session %d lives until %v, which no entry says", s.c.number, r.ID, time.Duration(r.Deadline))
+	}
+}
+
+// answered checks a client's answer: it must be what an entry did, and not what somebody thought of doing.
+func (o *observer) answered(mine *clientSession, seq uint64, a *answer) {
+	s := o.sessions[mine.id]
+	if a.index > o.applied || s == nil {
+		o.w.fail("client %d is answered from entry %d, which nobody applied", mine.c.number, a.index)
+	}
+	if s.ended {
+		return
+	}
+	if l := a.reply.Lock; l != nil && l.State == replicated.StateGranted {
+		if g := o.fences[l.Fence]; g.key != (ticketKey{mine.id, seq}) {
+			o.w.fail("client %d is granted fence %d, which was given to session %d", mine.c.number, l.Fence, g.key.session)
+		}
+		return
+	}
+	if first, known := s.replies[seq]; known && first != replyDigest(&a.reply) {
+		o.w.fail("client %d gets another answer to seq %d of session %d than the one that is stored", mine.c.number, seq, mine.id)
+	} else if !known && s.phases[seq] == 0 && seq >= s.ack {
+		o.w.fail("client %d gets an answer to seq %d of session %d, which was never executed", mine.c.number, seq, mine.id)
+	}
+}
+
+// believed checks that a client begins to believe in a hold that was granted to it, and that nobody else does.
+func (o *observer) believed(h *hold) {
+	g := o.fences[h.fence]
+	if g.lock != h.lock || g.key != (ticketKey{h.s.id, h.ticket}) {
+		o.w.fail("client %d believes to hold %s under fence %d, which was given to session %d for %q", h.s.c.number, h.lock, h.fence, g.key.session, g.lock)
+	}
+	if !o.excused(h) {
+		o.alone(h.lock, h.s.id)
+	}
+	o.lock(h.lock).history.learned(h.fence)
+}
+
+// looked checks what a read saw against the state at its index, and a proven read against what was acknowledged before.
+func (o *observer) looked(n *node, q *query, s *sight) {
+	at := n.machine.applied
+	if !q.stale && at < q.floor {
+		o.w.fail("node %d reads at %d, and %d was acknowledged before it was asked", n.id, at, q.floor)
+	}
+	if q.lock == "" {
+		return
+	}
+	if m := o.lock(q.lock).at(at); m.fence != s.fence || m.delayed != s.delayed {
+		o.w.fail("node %d reads at %d that %s is held under fence %d; it is under %d", n.id, at, q.lock, s.fence, m.fence)
+	}
+}
+
+// read takes the answer to a read.
+func (o *observer) read(c *client, q *query, a *answer, begun time.Duration) {
+	if q.lock != "" && !q.stale {
+		o.lock(q.lock).history.read(c, a.seen.fence, begun)
+	}
+}
+
+// gate guards what a lock is for: it lets writes in the order of fences pass, and refuses what is behind.
+type gate struct {
+	fence   uint64
+	ordinal int
+	by      *clientSession
+}
+
+// write uses what the lock guards, if the clock allows it.
+func (h *hold) write() {
+	if !h.held() {
+		return
+	}
+	c, w := h.s.c, h.s.c.w
+	d := c.rnd.between(100*time.Microsecond, 20*time.Millisecond)
+	late := w.faulty && w.lateWrites > 0
+	if late {
+		w.lateWrites--
+		w.happened("write under way for long")
+		d = c.rnd.between(20*time.Millisecond, 2*c.ttl)
+	}
+	w.after(d, func() { w.seen.write(h, late) })
+}
+
+// write is a write that arrives at the gate.
+func (o *observer) write(h *hold, late bool) {
+	w := o.w
+	g := o.gates[h.lock]
+	if g == nil {
+		g = &gate{}
+		o.gates[h.lock] = g
+	}
+	ordinal := o.fences[h.fence].ordinal
+	if h.fence < g.fence {
+		if late {
+			w.operated("late write refused")
+		} else {
+			w.operated("write of an earlier holder refused")
+		}
+		return
+	}
+	if ordinal < g.ordinal {
+		w.fail("client %d writes under fence %d of %s; the last write was of a later grant, under %d", h.s.c.number, h.fence, h.lock, g.fence)
+	}
+	if h.fence == g.fence && g.by != nil && g.by != h.s {
+		w.fail("clients %d and %d both write under fence %d of %s", g.by.c.number, h.s.c.number, h.fence, h.lock)
+	}
+	g.fence, g.ordinal, g.by = h.fence, ordinal, h.s
+	w.served("write")
+}
+
+// atEnd checks at the end of a run that everything that anybody holds or was given is in the state.
+func (o *observer) atEnd() {
+	l := o.w.leader()
+	v := l.machine.service.Live()
+	for _, c := range o.w.clients {
+		if c.session == nil {
+			continue
+		}
+		for _, h := range c.session.holds {
+			info, _ := v.Lock(namespace, h.lock)
+			if h.believes() && !o.excused(h) && (len(info.Holders) == 0 || info.Holders[0].Fence != h.fence) {
+				o.w.fail("client %d believes to hold %s under fence %d; the leader has %+v", c.number, h.lock, h.fence, info.Holders)
+			}
+		}
+	}
+	for _, l := range o.locks {
+		l.end()
+	}
+}
