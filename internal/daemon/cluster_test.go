@@ -90,7 +90,7 @@ func admin(r *running, verb, body string) (answer map[string]any) {
 	}
 	defer nc.Close()
 	r.eventually("an answer to "+verb, func() bool {
-		msg, err := nc.Request("coord.admin.v1."+verb, []byte(body), 5*time.Second)
+		msg, err := nc.Request("coord.admin.v1."+verb, []byte(body), askLimit)
 		return err == nil && json.Unmarshal(msg.Data, &answer) == nil
 	})
 	return answer
@@ -291,8 +291,8 @@ func TestABackupOfManyPartsIsWhole(t *testing.T) {
 	padding := strings.Repeat("x", 4000)
 	open := func() {
 		t.Helper()
-		for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-			msg, err := nc.Request("coord.v1.default.session.open", []byte(`{"ttl":"3600s","metadata":{"padding":"`+padding+`"}}`), 5*time.Second)
+		for end := time.Now().Add(waitLimit); ; time.Sleep(10 * time.Millisecond) {
+			msg, err := nc.Request("coord.v1.default.session.open", []byte(`{"ttl":"3600s","metadata":{"padding":"`+padding+`"}}`), askLimit)
 			if err == nil && msg.Header.Get("Nats-Service-Error") == "" {
 				return
 			}

@@ -70,6 +70,13 @@ func testConfig(t *testing.T, name string) Config {
 		LogLevel: "debug", LogFormat: "text"}
 }
 
+// waitLimit bounds every wait, and askLimit every request, of which some are repeated; both are far beyond what any of them
+// needs on a machine that does much else.
+const (
+	waitLimit = 2 * time.Minute
+	askLimit  = 30 * time.Second
+)
+
 func run(t *testing.T, cfg Config) *running {
 	t.Helper()
 	if err := cfg.Complete(); err != nil {
@@ -84,7 +91,7 @@ func run(t *testing.T, cfg Config) *running {
 		cancel()
 		select {
 		case <-r.done:
-		case <-time.After(20 * time.Second):
+		case <-time.After(waitLimit):
 			t.Error("the daemon did not stop")
 		}
 		if t.Failed() {
@@ -101,7 +108,7 @@ func (r *running) end() error {
 	case err := <-r.done:
 		r.done <- err
 		return err
-	case <-time.After(20 * time.Second):
+	case <-time.After(waitLimit):
 		r.t.Fatalf("the daemon did not stop:\n%s", r.log)
 		return nil
 	}
@@ -129,7 +136,7 @@ func (r *running) waitReady() {
 
 func (r *running) eventually(what string, ok func() bool) {
 	r.t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(waitLimit); !ok(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			_, why := r.get("/readyz?verbose")
 			r.t.Fatalf("not in time: %s\n%s\n%s", what, why, r.log)
@@ -175,7 +182,7 @@ func status(t *testing.T, url, name string) *coorddv1.NodeStatus {
 		t.Fatal(err)
 	}
 	defer nc.Close()
-	msg, err := nc.Request("coord.node.v1."+name+".status", nil, 5*time.Second)
+	msg, err := nc.Request("coord.node.v1."+name+".status", nil, askLimit)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -137,7 +137,7 @@ func ask(t *testing.T, d *running, subject, body string) string {
 		t.Fatal(err)
 	}
 	defer nc.Close()
-	msg, err := nc.Request(subject, []byte(body), 5*time.Second)
+	msg, err := nc.Request(subject, []byte(body), askLimit)
 	if err != nil {
 		t.Fatalf("%s: %v", subject, err)
 	}

@@ -28,8 +28,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// testTimeout bounds every wait of these tests.
-const testTimeout = 20 * time.Second
+// testTimeout bounds every wait of these tests; it is far beyond what any of them needs on a machine that does much else.
+const testTimeout = 2 * time.Minute
 
 // member is one node with its embedded NATS server and its service.
 type member struct {
@@ -87,7 +87,7 @@ func startCluster(t *testing.T, n int, tunes ...tune) *cluster {
 		sm := service.NewStateMachine(m.machine)
 		cfg := node.Config{ID: m.id, Name: m.name, Members: list, Log: storage.NewMemory(), StateMachine: sm, CheckQuorum: true,
 			// Long ones: a busy test machine must not look like a dead leader.
-			ElectionTimeoutMin: 500 * time.Millisecond, ElectionTimeoutMax: time.Second,
+			ElectionTimeoutMin: time.Second, ElectionTimeoutMax: 2 * time.Second,
 			Transport: c.network.New(inmem.Config{Address: m.name}), Logger: log.Named(m.name + ".node")}
 		if m.node, err = node.Start(cfg); err != nil {
 			t.Fatal(err)
@@ -214,7 +214,7 @@ func (c *cluster) user(m *member) *user {
 
 // ask sends one request and returns the answer as it is.
 func (u *user) ask(subject string, body []byte) (*nats.Msg, error) {
-	return u.nc.Request(subject, body, 2*time.Second)
+	return u.nc.Request(subject, body, 10*time.Second)
 }
 
 // must sends a request until a leader answers it.

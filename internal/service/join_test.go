@@ -33,7 +33,7 @@ func TestQueuedCallsShareAnEntry(t *testing.T) {
 	b.node.release()
 	seen := map[string]bool{}
 	for range more + 2 {
-		msg, err := sub.NextMsg(10 * time.Second)
+		msg, err := sub.NextMsg(patience)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -61,7 +61,7 @@ func TestKeepalivesAreJoined(t *testing.T) {
 		b.send(inbox, "session.keepalive", beat)
 	}
 	for range 20 {
-		msg, err := sub.NextMsg(10 * time.Second)
+		msg, err := sub.NextMsg(patience)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -115,7 +115,7 @@ func TestBusyOnlyWithinTheLease(t *testing.T) {
 	b.node.held.Store(false)
 	b.node.release()
 	for range 3 { // what was taken is answered from apply
-		if _, err := sub.NextMsg(10 * time.Second); err != nil {
+		if _, err := sub.NextMsg(patience); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -149,7 +149,7 @@ func TestRefusedProposals(t *testing.T) {
 			}
 			continue
 		}
-		msg, err := sub.NextMsg(10 * time.Second)
+		msg, err := sub.NextMsg(patience)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -174,7 +174,7 @@ func TestDeposedLeaderFallsSilent(t *testing.T) {
 	b.await("the calls", func() bool { return b.s.answers.outstanding.Load() == 4 })
 	b.node.depose(errors.New("another leads"))
 	b.await("the end", func() bool { return b.s.reign.Load() == nil })
-	_, err := b.nc.Request(clientPrefix+"default.session.open", []byte(`{}`), 5*time.Second)
+	_, err := b.nc.Request(clientPrefix+"default.session.open", []byte(`{}`), patience)
 	if err == nil || !strings.Contains(err.Error(), "no responders") {
 		t.Errorf("after the end: %v", err)
 	}

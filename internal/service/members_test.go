@@ -164,7 +164,7 @@ func memberBench(t *testing.T) (*bench, *fakeMembers) {
 
 func (b *bench) admin(subject, body string) map[string]any {
 	b.t.Helper()
-	msg, err := b.nc.Request(adminPrefix+subject, []byte(body), 10*time.Second)
+	msg, err := b.nc.Request(adminPrefix+subject, []byte(body), patience)
 	if err != nil {
 		b.t.Fatalf("%s: %v", subject, err)
 	}
@@ -258,7 +258,7 @@ func TestALearnerThatNeverComesHoldsNobodyUp(t *testing.T) {
 	b, _ := memberBench(t)
 	start := time.Now()
 	b.admin("member.add", `{"name":"n2","address":"127.0.0.1:1002","wait":"0.2s"}`)
-	if took := time.Since(start); took < 200*time.Millisecond || took > 5*time.Second {
+	if took := time.Since(start); took < 200*time.Millisecond || took > time.Minute {
 		t.Errorf("answered after %v", took)
 	}
 	b.wantRows("n1 voter 127.0.0.1:1001", "n2 learner 127.0.0.1:1002")

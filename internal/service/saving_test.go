@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"testing"
-	"time"
 
 	coorddv1 "github.com/coordd/coordd/api/coordd/v1"
 )
@@ -142,7 +141,7 @@ func TestRepeatsWaitForTheSnapshotThatIsBeingTaken(t *testing.T) {
 	b.wantCode("snapshot.save", `{"snapshot":"b"}`, coorddv1.CodeBusy)
 	close(hold)
 	for range 3 {
-		msg, err := sub.NextMsg(10 * time.Second)
+		msg, err := sub.NextMsg(patience)
 		if err != nil {
 			t.Fatal(err)
 		}

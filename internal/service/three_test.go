@@ -119,9 +119,7 @@ func TestTransfer(t *testing.T) {
 	}
 	u.ok(subject, `{"to":"`+to.name+`"}`)
 	waitFor(t, "the new leader to serve", to.service.Serving)
-	if old.service.Serving() {
-		t.Error("two serve")
-	}
+	waitFor(t, "the old one to stop", func() bool { return !old.service.Serving() })
 	u.session()
 }
 

@@ -7,17 +7,20 @@ import (
 	coorddv1 "github.com/coordd/coordd/api/coordd/v1"
 )
 
+// waitLimit bounds every wait; it is far beyond what any of them needs on a machine that does much else.
+const waitLimit = 2 * time.Minute
+
 // until asks again and again until cond holds.
 func (r *Rig) until(t testing.TB, what string, cond func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(waitLimit)
 	for tick := time.NewTicker(2 * time.Millisecond); ; <-tick.C {
 		if cond() {
 			tick.Stop()
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("not within 20 s: %s", what)
+			t.Fatalf("not within %v: %s", waitLimit, what)
 		}
 	}
 }

@@ -95,7 +95,7 @@ func TestWaitRunsOut(t *testing.T) {
 	if !errors.Is(err, ErrWaitTimeout) || errors.Is(err, ErrOutcomeUnknown) {
 		t.Errorf("got %v, want ErrWaitTimeout", err)
 	}
-	if d := time.Since(start); d < 100*time.Millisecond || d > 3*time.Second {
+	if d := time.Since(start); d < 100*time.Millisecond || d > time.Minute {
 		t.Errorf("it took %v", d)
 	}
 	if n := queueLength(t, a, "w"); n != 0 {

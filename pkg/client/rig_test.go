@@ -158,7 +158,7 @@ func StartNATS() (*server.Server, error) {
 		return nil, err
 	}
 	s.Start()
-	if !s.ReadyForConnections(5 * time.Second) {
+	if !s.ReadyForConnections(time.Minute) {
 		return nil, fmt.Errorf("the NATS server is not ready")
 	}
 	return s, nil
@@ -185,7 +185,7 @@ func (r *Rig) Silence() error {
 
 // Stop ends everything.
 func (r *Rig) Stop() {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	r.mu.Lock()
 	r.stopped = true
@@ -267,7 +267,7 @@ func (r *Rig) relay(m *nats.Msg, f Fate) {
 		return
 	}
 	for range 1 + map[bool]int{true: 1}[f.Twice] {
-		reply, err := r.in.RequestMsg(&nats.Msg{Subject: m.Subject, Data: m.Data}, 5*time.Second)
+		reply, err := r.in.RequestMsg(&nats.Msg{Subject: m.Subject, Data: m.Data}, time.Minute)
 		if f.DropReply {
 			continue
 		}

@@ -201,7 +201,7 @@ func TestSequenceOptionsAndErrors(t *testing.T) {
 func TestASequenceDuringAnOutage(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	c := r.connect(t, WithTimeout(300*time.Millisecond))
+	c := r.connect(t, WithTimeout(2*time.Second))
 	q, err := c.Sequence(t.Context(), "s")
 	if err != nil {
 		t.Fatal(err)

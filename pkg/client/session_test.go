@@ -55,7 +55,7 @@ func (r *Rig) connectSkewed(t testing.TB, opts ...Option) (*Client, *skewed) {
 func TestASilentServiceEndsTheLockInTime(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	a, b := r.connect(t, WithTTL(time.Second)), r.connect(t)
+	a, b := r.connect(t, WithTTL(5*time.Second)), r.connect(t)
 	start := time.Now()
 	l, err := a.Lock(t.Context(), "x")
 	if err != nil {
@@ -79,7 +79,7 @@ func TestASilentServiceEndsTheLockInTime(t *testing.T) {
 	case <-granted:
 		t.Fatal("the next holder came before the lock's context had ended")
 	}
-	if d := time.Since(start); d < 800*time.Millisecond {
+	if d := time.Since(start); d < 4*time.Second {
 		t.Errorf("it ended after %v, too early", d)
 	}
 	if cause := context.Cause(l.Context()); cause != ErrSessionExpired || l.Valid() != ErrSessionExpired || !errors.Is(s.Err(), ErrSessionExpired) {
@@ -206,7 +206,7 @@ func TestAWaiterIsWokenWhenItsSessionDies(t *testing.T) {
 	if _, err := a.Lock(t.Context(), "x"); err != nil {
 		t.Fatal(err)
 	}
-	s, err := b.NewSession(t.Context(), WithTTL(time.Second))
+	s, err := b.NewSession(t.Context(), WithTTL(5*time.Second))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -276,7 +276,7 @@ func TestCloseReleasesEverything(t *testing.T) {
 func TestCloseDuringAnOutageSaysSo(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	a := r.connect(t, WithTimeout(300*time.Millisecond))
+	a := r.connect(t, WithTimeout(2*time.Second))
 	l, err := a.Lock(t.Context(), "x")
 	if err != nil {
 		t.Fatal(err)
@@ -363,7 +363,7 @@ func TestResumeTakesOver(t *testing.T) {
 func TestALockerBlocksThroughOutages(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	a, b := r.connect(t, WithTTL(time.Second), WithTimeout(200*time.Millisecond)), r.connect(t)
+	a, b := r.connect(t, WithTTL(4*time.Second), WithTimeout(time.Second)), r.connect(t)
 	k := a.Locker("x")
 	k.Lock()
 	first, err := a.session(t.Context())

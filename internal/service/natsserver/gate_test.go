@@ -13,7 +13,7 @@ import (
 // none to a server of another cluster of that name, whoever calls.
 func TestRoutesOfOneCluster(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	var all []*Server
 	var addrs []string

@@ -46,7 +46,7 @@ func start(t *testing.T, cfg Config) *Server {
 
 func stop(t *testing.T, s *Server) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	if err := s.Stop(ctx); err != nil {
 		t.Error(err)
@@ -94,7 +94,7 @@ func TestBadConfig(t *testing.T) {
 // Routes may be given late, and again; a server that is its own route is no remote.
 func TestRoutes(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	var all []*Server
 	var addrs []string
@@ -196,7 +196,7 @@ func TestOutsideServerComesAndGoes(t *testing.T) {
 
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(2 * time.Minute)
 	for look := time.NewTicker(5 * time.Millisecond); !ok(); {
 		select {
 		case <-deadline:
