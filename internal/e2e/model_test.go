@@ -24,6 +24,9 @@ func TestEndToEndModel(t *testing.T) {
 		{"a fence that went back", []porcupine.Operation{op(opAcquire, 5, false, 0, 1), op(opRelease, 5, false, 2, 3), op(opAcquire, 4, false, 4, 5)}, porcupine.Illegal},
 		{"a hold that was lost", []porcupine.Operation{op(opAcquire, 1, false, 0, 1), op(opRelease, 1, true, 1, never), op(opAcquire, 2, false, 2, 3)}, porcupine.Ok},
 		{"a read of a lock that is another's", []porcupine.Operation{op(opAcquire, 1, false, 0, 1), op(opRelease, 1, false, 2, 3), op(opAcquire, 2, false, 4, 5), op(opVerify, 1, false, 6, 7)}, porcupine.Illegal},
+		{"a read of a free lock, and of one that is held", []porcupine.Operation{op(opRead, 0, false, 0, 1), op(opAcquire, 1, false, 1, 3), op(opRead, 1, false, 2, 4)}, porcupine.Ok},
+		{"a read that is stale", []porcupine.Operation{op(opAcquire, 1, false, 0, 1), op(opRelease, 1, false, 2, 3), op(opRead, 1, false, 4, 5)}, porcupine.Illegal},
+		{"a read that misses a hold", []porcupine.Operation{op(opAcquire, 1, false, 0, 1), op(opRead, 0, false, 2, 3), op(opRelease, 1, false, 4, 5)}, porcupine.Illegal},
 		{"an unknown release that never was", []porcupine.Operation{op(opAcquire, 1, false, 0, 1), op(opRelease, 1, true, 2, never), op(opVerify, 1, false, 4, 5)}, porcupine.Ok},
 	} {
 		if got := porcupine.CheckOperationsTimeout(lockModel(), c.ops, 10*time.Second); got != c.want {

@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/coordd/coordd/internal/canary"
 )
 
 // What the outer process tells the inner one, and the helpers.
@@ -72,6 +74,9 @@ func goInside() (int, error) {
 	defer os.RemoveAll(dir)
 	bin := filepath.Join(dir, "coordd")
 	build := exec.Command("go", "build", "-trimpath", "-o", bin, "github.com/coordd/coordd/cmd/coordd")
+	if os.Getenv(canary.Variable) != "" {
+		build.Args = append(build.Args[:2], append([]string{"-tags", "canary"}, build.Args[2:]...)...) // a run that has to fail
+	}
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return 1, fmt.Errorf("build: %w\n%s", err, out)

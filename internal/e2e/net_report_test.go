@@ -3,17 +3,14 @@
 package e2e
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sync"
-	"testing"
 	"time"
 
 	"github.com/coordd/coordd/internal/covered"
-	"github.com/coordd/coordd/pkg/client"
 )
 
 // netSeed is the run's seed.
@@ -83,7 +80,7 @@ func (tt *totals) add(r *netRun, lost int) {
 	} else {
 		tt.partitions += r.strikes
 	}
-	tt.ops += int(r.w.ops.Load()+r.w.verifies.Load()) + len(r.w.ids.seen)
+	tt.ops += int(r.w.ops.Load()+r.w.verifies.Load()+r.reads.seen.Load()) + len(r.w.ids.seen)
 	tt.checked += len(r.w.hist.ops)
 	tt.lost += lost
 }
@@ -96,10 +93,10 @@ func (tt *totals) print(ok bool) {
 		return
 	}
 	slices.Sort(tt.order)
-	fmt.Printf("\n| %-62s | times | first success | every client | new leader | healthy after the end |\n|---|---:|---:|---:|---:|---:|\n", "fault (median / maximum, in ms)")
+	fmt.Printf("\n| %-78s | times | first success | every client | new leader | healthy after the end |\n|---|---:|---:|---:|---:|---:|\n", "fault (median / maximum, in ms)")
 	for _, name := range tt.order {
 		os := tt.outcomes[name]
-		fmt.Printf("| %-62s | %d | %s | %s | %s | %s |\n", name, len(os), column(os, func(o outcome) time.Duration { return o.first }),
+		fmt.Printf("| %-78s | %d | %s | %s | %s | %s |\n", name, len(os), column(os, func(o outcome) time.Duration { return o.first }),
 			column(os, func(o outcome) time.Duration { return o.all }), column(os, func(o outcome) time.Duration { return o.leader }),
 			column(os, func(o outcome) time.Duration { return o.healthy }))
 	}
@@ -166,66 +163,4 @@ func (w *workload) forgetSuccesses() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.successes = nil
-}
-
-// marks are writes that must still be there at the end, acknowledged in the middle of every fault: sequences that are made and
-// never touched again.
-type marks struct {
-	t    *testing.T
-	w    *workload
-	c    *client.Client
-	made []string
-}
-
-func newMarks(t *testing.T, w *workload) *marks {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	c, err := w.connect(ctx, "marks")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &marks{t: t, w: w, c: c}
-}
-
-// first is where the i-th sequence begins.
-func (m *marks) first(i int) int64 { return int64(1000 + 7*i) }
-
-func (m *marks) run(ctx context.Context) {
-	defer m.c.Close()
-	for i := 0; ctx.Err() == nil; i++ {
-		name := fmt.Sprintf("mark-%d", i)
-		cctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-		_, err := m.c.Sequence(cctx, name, client.Start(m.first(i)))
-		cancel()
-		if err != nil {
-			name = "" // unknown: it may be there or not
-			m.w.fail("mark: " + short(err))
-		}
-		m.made = append(m.made, name)
-		pause(ctx, 250*time.Millisecond)
-	}
-}
-
-// check returns how many of them are lost.
-func (m *marks) check(r *netRun) (lost int) {
-	known := 0
-	for i, name := range m.made {
-		if name == "" {
-			continue
-		}
-		known++
-		var reply struct {
-			Sequence struct {
-				Next int64 `json:"next,string"`
-			} `json:"sequence"`
-		}
-		ask(m.t, r.ctl[r.c.nodes[0].name], "coord.v1.default.id.get."+name, "{}", &reply)
-		if reply.Sequence.Next != m.first(i) {
-			lost++
-			m.t.Errorf("%s was made to begin at %d, and is at %d", name, m.first(i), reply.Sequence.Next)
-		}
-	}
-	m.t.Logf("marks: %d acknowledged writes looked for at the end, %d lost", known, lost)
-	return lost
 }

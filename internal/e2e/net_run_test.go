@@ -39,14 +39,15 @@ const (
 
 // netRun is a cluster on a fabric, with clients at work, and what was done to it.
 type netRun struct {
-	t    *testing.T
-	f    *fabric
-	c    *cluster
-	w    *workload
-	m    *marks
-	rnd  *rand.Rand
-	ctl  map[string]*nats.Conn // to each node's NATS, for questions about it
-	stop func()                // ends the clients and waits for them
+	t     *testing.T
+	f     *fabric
+	c     *cluster
+	w     *workload
+	m     *marks
+	reads *readers
+	rnd   *rand.Rand
+	ctl   map[string]*nats.Conn // to each node's NATS, for questions about it
+	stop  func()                // ends the clients and waits for them
 
 	outside bool // the nodes use NATS servers of hosts of their own
 	px      *proxies
@@ -145,11 +146,14 @@ func newRun(t *testing.T, f *fabric, n int, outside bool, px *proxies, salt uint
 		t.Cleanup(nc.Close)
 		r.ctl[nd.name] = nc
 	}
-	r.m = newMarks(t, r.w)
+	r.m, r.reads = newMarks(t, r.w), &readers{t: t, w: r.w}
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { r.w.run(ctx, netClients) })
 	wg.Go(func() { r.m.run(ctx) })
+	for i, nd := range r.c.nodes {
+		wg.Go(func() { r.reads.run(ctx, i, r.ctl[nd.name]) })
+	}
 	r.stop = func() { cancel(); wg.Wait() }
 	t.Cleanup(r.stop)
 	return r
@@ -161,6 +165,7 @@ func (r *netRun) finish() {
 	r.settled()
 	r.stop()
 	r.w.report()
+	r.t.Logf("reads by others, through each node's NATS: %d", r.reads.seen.Load())
 	lost := r.m.check(r)
 	r.w.hist.check(r.t, 5*time.Minute)
 	checkNothingLost(r.t, r.c, r.w)
@@ -194,17 +199,25 @@ func (r *netRun) settled() *node {
 	return leader
 }
 
-// until waits for something, looking at it every few milliseconds.
+// until waits for something, looking at it every few milliseconds; without it nothing goes on.
 func (r *netRun) until(what string, ok func() bool) {
 	r.t.Helper()
+	if !r.within(ok) {
+		r.c.dumpLogs()
+		r.t.Fatalf("after %v still not: %s", patience, what)
+	}
+}
+
+// within reports whether something comes about before patience ends.
+func (r *netRun) within(ok func() bool) bool {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for begin := time.Now(); !ok(); <-tick.C {
 		if time.Since(begin) > patience {
-			r.c.dumpLogs()
-			r.t.Fatalf("after %v still not: %s", patience, what)
+			return false
 		}
 	}
+	return true
 }
 
 // status asks a node over the connection to its own NATS.
@@ -243,11 +256,13 @@ func (r *netRun) strike(s shape) {
 	begins := time.Now()
 	s.do(x)
 	began := time.Now() // what was asked for before this may have got through
-	if s.serves {
-		r.until(fmt.Sprintf("service during %q (leader %s, then %s)", s.name, leader.name, names(others)), func() bool {
-			_, ok := r.w.firstSuccessAfter(began)
-			return ok
-		})
+	served := func() bool {
+		_, ok := r.w.firstSuccessAfter(began)
+		return ok
+	}
+	if s.serves && !r.within(served) {
+		r.c.dumpLogs()
+		r.t.Errorf("no service for %v during %q (leader %s, then %s)", patience, s.name, leader.name, names(others))
 	}
 	pause(ctx, s.hold+r.longer()-time.Since(began))
 	cancel()
@@ -276,7 +291,7 @@ func (r *netRun) longer() time.Duration {
 	if *flagNetFor > 0 {
 		return 0
 	}
-	return time.Duration(r.rnd.Int64N(int64(2 * held)))
+	return time.Duration(r.rnd.Int64N(int64(held)))
 }
 
 // watchLeaders tells when another node than the old leader leads first.
