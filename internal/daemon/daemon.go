@@ -236,7 +236,7 @@ func (d *Daemon) startNode() error {
 		HeartbeatThreshold: d.cfg.HeartbeatThreshold, CheckQuorum: d.cfg.CheckQuorum, DriftBound: d.cfg.ClockDriftBound,
 		ClusterHash: clusterHash(&d.cfg), NameHash: transport.NameHash(d.cfg.Cluster), Logger: d.log.Named("raft"), Observer: d.metrics.Node()})
 	if err != nil {
-		return err
+		return fmt.Errorf("starting the member of data directory %s: %w", d.cfg.DataDir, err)
 	}
 	d.node = started
 	return nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/coordd/coordd/pkg/raft"
 	"github.com/coordd/coordd/pkg/raft/pipeline"
@@ -49,6 +50,9 @@ func restoreState(cfg *Config, found *storage.State) (restored, error) {
 		return restored{&info, at}, err
 	}
 	if found.Base.Last > 0 {
+		if s, ok := cfg.Snapshots.(interface{ Damaged() []error }); ok && damage == nil {
+			damage = errors.Join(s.Damaged()...) // those that were not even listed
+		}
 		return restored{}, &lostStateError{base: found.Base.Last, damage: damage}
 	}
 	at, err := positionInLog(cfg, found, has, staticPosition(cfg))
@@ -64,7 +68,7 @@ type lostStateError struct {
 func (e *lostStateError) Error() string {
 	why := ""
 	if e.damage != nil {
-		why = fmt.Sprintf(" (%v)", e.damage)
+		why = fmt.Sprintf(" (%s)", strings.ReplaceAll(e.damage.Error(), "\n", "; "))
 	}
 	return fmt.Sprintf("the log begins behind index %d, and no snapshot that reaches it is whole%s. Nothing was removed: "+
 		"if there is a copy of the snapshot, put the file back; if the other members live, run `coordd member replace` for this one "+

@@ -192,6 +192,33 @@ func TestARefusedStartLeavesTheDamagedSnapshotAlone(t *testing.T) {
 	})
 }
 
+func TestARefusedStartNamesTheSnapshotsThatCannotBeUsed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		k := keep(t, short)
+		k.put(t, 0, 50)
+		if err := k.Compact(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		k.kill()
+		k.shelf.files = nil
+		k.shelf.unusable = []error{
+			fmt.Errorf("snapshot 1-50.snap: torn: %w", storage.ErrSnapshotDamaged), fmt.Errorf("snapshot 1-40.snap: %w", storage.ErrSnapshotVersion)}
+		err := k.try(short)
+		if !errors.Is(err, storage.ErrSnapshotDamaged) || !errors.Is(err, storage.ErrSnapshotVersion) {
+			t.Fatalf("a start on snapshots that can't be used: %v", err)
+		}
+		for _, want := range []string{"1-50.snap: torn", "1-40.snap", "member replace"} {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("%q is not said: %v", want, err)
+			}
+		}
+		if strings.Contains(err.Error(), "\n") {
+			t.Errorf("%q: a log and a shell want one line", err)
+		}
+	})
+}
+
 func TestASnapshotOfAnotherLogIsNotUsed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

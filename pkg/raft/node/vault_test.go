@@ -129,7 +129,12 @@ type shelf struct {
 	aside  map[[2]uint64]error
 	err    error // of Create
 	took   int64 // raw bytes that receivers were given
+
+	unusable []error // what Damaged tells of
 }
+
+// Damaged tells of files that are not listed.
+func (s *shelf) Damaged() []error { return s.unusable }
 
 type shelved struct {
 	info storage.SnapshotInfo

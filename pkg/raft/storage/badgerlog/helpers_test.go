@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -186,6 +187,9 @@ func wantRefused(t testing.TB, opt Options, cause error) *RefusedError {
 	}
 	if refused.Dir != opt.Dir || refused.Advice == "" {
 		t.Errorf("%v: it has to name the directory and say what to do", err)
+	}
+	if strings.ContainsAny(err.Error(), "\r\n") {
+		t.Errorf("%q: a log and a shell want one line", err)
 	}
 	return refused
 }

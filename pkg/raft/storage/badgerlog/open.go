@@ -46,6 +46,9 @@ func open(opt Options, writePID func(*os.File) error) (*Log, error) {
 		if errors.As(err, &refused) {
 			return nil, refused
 		}
+		if errors.Is(err, os.ErrPermission) || isReadOnly(err) {
+			return nil, ledger.Refuse(dir, ErrNotWritable, adviceWritable, "%v", err)
+		}
 		return nil, fmt.Errorf("opening the log in %s: %w", dir, err)
 	}
 	return l, nil

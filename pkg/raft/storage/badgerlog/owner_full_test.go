@@ -51,6 +51,22 @@ func TestOpenOnADiskWithoutAByte(t *testing.T) {
 	}
 }
 
+func TestADirectoryThatCannotBeWrittenIsRefused(t *testing.T) {
+	t.Parallel()
+	for _, cause := range []error{syscall.EROFS, syscall.EACCES, syscall.EPERM} {
+		opt := testOptions(t, t.TempDir())
+		_, err := open(opt, func(f *os.File) error { return &os.PathError{Op: "write", Path: f.Name(), Err: cause} })
+		var refused *RefusedError
+		if !errors.As(err, &refused) || !errors.Is(err, ErrNotWritable) || refused.Dir != opt.Dir || refused.Advice == "" {
+			t.Errorf("%v: %v: not a refusal that says what to do", cause, err)
+			continue
+		}
+		if !strings.Contains(err.Error(), filepath.Join(opt.Dir, lockName)) {
+			t.Errorf("%v: the file is not named", err)
+		}
+	}
+}
+
 func TestNoRoomForTheProcessID(t *testing.T) {
 	t.Parallel()
 	opt := testOptions(t, t.TempDir())

@@ -26,3 +26,6 @@ func processLives(pid int) bool {
 
 // isFull reports whether a write failed because the disk, or the user's share of it, is full.
 func isFull(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
+
+// isReadOnly reports whether a write failed because the file system takes none.
+func isReadOnly(err error) bool { return errors.Is(err, unix.EROFS) }

@@ -3,6 +3,7 @@ package ledger
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Why a directory is refused, or a batch. They come inside a RefusedError.
@@ -21,7 +22,7 @@ var (
 type RefusedError struct {
 	Dir    string
 	Cause  error  // one of the errors above
-	Detail string // what was found
+	Detail string // what was found, in one line
 	Advice string // what to do
 }
 
@@ -46,5 +47,6 @@ const AdviceReplace = "keep the directory aside and start this member with an em
 
 // Refuse makes a RefusedError.
 func Refuse(dir string, cause error, advice, format string, args ...any) error {
-	return &RefusedError{Dir: dir, Cause: cause, Detail: fmt.Sprintf(format, args...), Advice: advice}
+	lines := strings.FieldsFunc(fmt.Sprintf(format, args...), func(r rune) bool { return r == '\n' || r == '\r' })
+	return &RefusedError{Dir: dir, Cause: cause, Detail: strings.Join(lines, "; "), Advice: advice}
 }
