@@ -177,6 +177,7 @@ func TestFailuresStick(t *testing.T) {
 			if err := l.Close(); err != nil {
 				t.Fatal(err)
 			}
+			opt.Dir = copyDir(t, opt.Dir) // this process still has Badger open, as one has that is about to end
 			l = mustOpen(t, opt)
 			if s := l.State(); s.Recovering != nil || s.Last < 2 {
 				t.Fatalf("state %+v", s)

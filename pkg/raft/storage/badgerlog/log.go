@@ -1,7 +1,6 @@
 package badgerlog
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -23,7 +22,7 @@ const (
 	markDelay = 5 * time.Millisecond
 	// sizeInterval is how often the files are measured for Observer.DBSize.
 	sizeInterval = 10 * time.Second
-	// closeLimit bounds Badger's closing after a failure: it tries to flush for ever.
+	// closeLimit bounds how long a close after a failure waits for the sweeper: Badger may hold it for ever.
 	closeLimit = 5 * time.Second
 )
 
@@ -226,22 +225,17 @@ func (l *Log) Close() error {
 	return nil
 }
 
-// closeBadger waits for Badger, for ever only if nothing has failed before.
+// closeBadger closes Badger, unless something has failed: closing flushes the memtable and removes its write-ahead
+// log, on the word of files whose sync may have failed before. What is there is left as a crash would leave it, and
+// Badger's goroutines end with the process.
 func (l *Log) closeBadger() error {
 	l.badger.onError(nil)
-	if l.err() == nil {
-		return l.db.Close()
+	var refused *RefusedError // of a batch: nothing failed on the disk
+	if err := l.err(); err != nil && !errors.As(err, &refused) {
+		l.badger.left.Store(true)
+		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), closeLimit)
-	defer cancel()
-	done := make(chan error, 1)
-	go func() { done <- l.db.Close() }()
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return errors.New("badger does not close; the process has to end")
-	}
+	return l.db.Close()
 }
 
 var (

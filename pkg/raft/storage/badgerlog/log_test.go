@@ -56,7 +56,12 @@ func mustOpen(t testing.TB, opt Options) *Log {
 	if err != nil {
 		t.Fatalf("open: %v", err)
 	}
-	t.Cleanup(func() { l.Close() })
+	t.Cleanup(func() {
+		l.Close()
+		if l.err() != nil {
+			_ = l.db.Close() // before its directory is gone
+		}
+	})
 	return l
 }
 
