@@ -11,9 +11,14 @@ SEEDS ?= 2000
 # Length of one fuzz target in `make fuzz`, and of the end-to-end run.
 FUZZTIME ?= 20s
 E2E_DURATION ?= 60s
-# Power cuts in `make test-disk`: of one node, and of all at once.
+# `make test-disk`: power cuts of one node, of two of three, and of all at once; corruptions of a stopped node's
+# directory; failed syncs; the seed, 0 for a random one.
 DISK_CUTS ?= 20
+DISK_CUTS_MAJORITY ?= 5
 DISK_CUTS_ALL ?= 5
+DISK_CORRUPTIONS ?= 80
+DISK_SYNC_ERRORS ?= 0
+DISK_SEED ?= 0
 # Rounds over every fault in `make test-net`, the seed of their order (0: a random one), and a limit of time (0s: none).
 NET_ROUNDS ?= 1
 NET_SEED ?= 0
@@ -43,7 +48,7 @@ test: ## vet, all tests that need no privileges with the race detector, 300 simu
 
 test-long: ## the long forms: end to end, power cuts, measured load, ten thousand simulated seeds, fuzzing
 	$(MAKE) test-e2e E2E_DURATION=30m
-	$(MAKE) test-disk DISK_CUTS=60 DISK_CUTS_ALL=15
+	$(MAKE) test-disk DISK_CUTS=60 DISK_CUTS_MAJORITY=20 DISK_CUTS_ALL=20 DISK_CORRUPTIONS=400
 	$(MAKE) test-net NET_ROUNDS=3
 	$(MAKE) test-load
 	$(MAKE) sim SEEDS=10000
@@ -52,8 +57,10 @@ test-long: ## the long forms: end to end, power cuts, measured load, ten thousan
 test-e2e: ## three real processes, 16 clients, a random node killed every 4 s; history checked
 	$(GO) test -tags e2e -count=1 -timeout 90m -v -run '^TestEndToEnd' ./internal/e2e -args -e2e.duration=$(E2E_DURATION)
 
-test-disk: ## power cuts on loop-mounted ext4 under load (root, mkfs.ext4)
-	$(GO) test -tags disk -count=1 -timeout 90m -v -run '^TestPowerCut' ./internal/e2e -args -disk.cuts=$(DISK_CUTS) -disk.cuts-all=$(DISK_CUTS_ALL)
+test-disk: ## power cuts, damage, a full, a failing and a stalled disk under real nodes (root, mkfs.ext4, strace)
+	COORDD_COVERED=$(COVERED) internal/e2e/disk.sh $(GO) test -tags disk -count=1 -timeout 180m -v -run '^TestDisk$$' ./internal/e2e \
+	  -args -disk.seed=$(DISK_SEED) -disk.cuts=$(DISK_CUTS) -disk.cuts-majority=$(DISK_CUTS_MAJORITY) -disk.cuts-all=$(DISK_CUTS_ALL) \
+	  -disk.corruptions=$(DISK_CORRUPTIONS) -disk.sync-errors=$(DISK_SYNC_ERRORS)
 
 test-net: ## partitions in network namespaces, and a proxy that breaks what it carries (root, ip, nft)
 	$(GO) test -tags net -c -o bin/net.test ./internal/e2e

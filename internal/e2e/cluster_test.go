@@ -62,7 +62,8 @@ type node struct {
 	mu      sync.Mutex
 	cmd     *exec.Cmd
 	exited  chan struct{}
-	stopped bool // SIGSTOP
+	stopped bool  // SIGSTOP
+	logFrom int64 // where the log of the last start begins
 }
 
 // cluster is three nodes on loopback.
@@ -194,6 +195,10 @@ func (nd *node) start(bin string) error {
 		return err
 	}
 	defer log.Close()
+	info, err := log.Stat()
+	if err != nil {
+		return err
+	}
 	line := append(append(slices.Clone(nd.wrap), bin), nd.args...)
 	cmd := exec.Command(line[0], line[1:]...)
 	cmd.Stdout, cmd.Stderr = log, log
@@ -203,7 +208,7 @@ func (nd *node) start(bin string) error {
 	}
 	exited := make(chan struct{})
 	nd.mu.Lock()
-	nd.cmd, nd.exited, nd.stopped = cmd, exited, false
+	nd.cmd, nd.exited, nd.stopped, nd.logFrom = cmd, exited, false, info.Size()
 	nd.mu.Unlock()
 	go func() {
 		_ = cmd.Wait() // the exit code of a killed process says nothing
@@ -315,4 +320,13 @@ func (nd *node) terminate(t *testing.T) {
 	if code := cmd.ProcessState.ExitCode(); code != 0 {
 		t.Errorf("%s ended with exit code %d", nd.name, code)
 	}
+}
+
+// flag is the value of a flag on a node's command line.
+func (nd *node) flag(name string) string { return nd.args[slices.Index(nd.args, name)+1] }
+
+// withoutFlag takes a flag and its value out of a command line.
+func withoutFlag(args []string, flag string) []string {
+	i := slices.Index(args, flag)
+	return slices.Delete(slices.Clone(args), i, i+2)
 }

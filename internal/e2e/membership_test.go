@@ -137,12 +137,6 @@ func routedPorts(t *testing.T, n int) []int {
 	return nil
 }
 
-// withoutFlag takes a flag and its value out of a command line.
-func withoutFlag(args []string, flag string) []string {
-	i := slices.Index(args, flag)
-	return slices.Delete(slices.Clone(args), i, i+2)
-}
-
 // do carries out one change and leaves the clients a moment to work after it.
 func (m *mover) do(what string, f func()) {
 	m.t.Helper()
@@ -229,9 +223,6 @@ func (m *mover) joining(nd *node) {
 	}
 	nd.args = append(nd.args, "--join", strings.Join(peers, ","))
 }
-
-// flag is the value of a flag on a node's command line.
-func (nd *node) flag(name string) string { return nd.args[slices.Index(nd.args, name)+1] }
 
 // join starts a new node, which announces itself.
 func (m *mover) join(nd *node) {

@@ -5,174 +5,164 @@ package e2e
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
-	"unsafe"
-
-	"golang.org/x/sys/unix"
 )
 
-var (
-	flagCuts    = flag.Int("disk.cuts", 20, "power cuts of one node")
-	flagCutsAll = flag.Int("disk.cuts-all", 5, "power cuts of all nodes at once")
-)
+// cutKinds are how many nodes lose their power at once.
+var cutKinds = []string{"one", "majority", "all"}
 
-// diskMiB is the size of one node's disk.
-const diskMiB = 1200
-
-// disk is an ext4 file system in a file, mounted over a loop device.
-type disk struct {
-	image, mount string
-	mounted      bool
+// powerCuts is what the power cuts came to.
+type powerCuts struct {
+	cuts      map[string]uint64 // by kind
+	outcomes  map[string]uint64 // of the nodes that were cut
+	times     map[string][]time.Duration
+	rotations int // of memtables, by processes that served
+	saving    int // cuts while a snapshot was being saved
 }
 
-func newDisk(t *testing.T, dir, name string) *disk {
-	t.Helper()
-	d := &disk{image: filepath.Join(dir, name+".img"), mount: filepath.Join(dir, name)}
-	if err := os.Mkdir(d.mount, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	f, err := os.Create(d.image)
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = errors.Join(f.Truncate(diskMiB<<20), f.Close())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command("mkfs.ext4", "-q", "-F", d.image).CombinedOutput(); err != nil {
-		t.Fatalf("mkfs.ext4: %v\n%s", err, out)
-	}
-	if err := d.up(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := d.down(); err != nil {
-			t.Error(err)
+// testPowerCuts takes the power from one node, a majority, or all, again and again under load, in an order that the
+// seed decides. Meanwhile Badger has to rotate its memtables, and snapshots are taken.
+func testPowerCuts(t *testing.T, seed uint64, one, majority, all int) powerCuts {
+	p := powerCuts{map[string]uint64{}, map[string]uint64{}, map[string][]time.Duration{}, 0, 0}
+	var order []int
+	for kind, n := range []int{one, majority, all} {
+		for range n {
+			order = append(order, kind)
 		}
-	})
-	return d
+	}
+	rnd := rand.New(rand.NewPCG(seed, 1))
+	rnd.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
+
+	d := newDrill(t, 1200, 1200, 1200)
+	d.load(16)
+	tables := map[*node]int{}
+	for _, nd := range d.c.nodes {
+		tables[nd] = lastMemtable(t, nd)
+	}
+	for i, kind := range order {
+		if i > 0 && i%20 == 0 {
+			d.settle()
+			d.load(16)
+		}
+		d.w.waitFor(t, 400)
+		saving := d.saving()
+		pause(t.Context(), time.Duration(rnd.IntN(60))*time.Millisecond)
+		victims := rnd.Perm(len(d.c.nodes))[:kind+1]
+		for _, k := range victims {
+			p.rotations += lastMemtable(t, d.c.nodes[k]) - tables[d.c.nodes[k]]
+		}
+		began := time.Now()
+		d.cutPower(victims)
+		if saving() {
+			p.saving++
+		}
+		text := ""
+		for _, k := range victims {
+			nd := d.c.nodes[k]
+			v, err := d.judge(nd, began)
+			if err != nil {
+				t.Errorf("%s after a power cut: %v", nd.name, err)
+				d.keep(fmt.Sprintf("cut-%d", i+1), nd.dataDir)
+			}
+			if v.outcome == refused || err != nil {
+				if err := d.replace(nd); err != nil {
+					t.Fatal(err)
+				}
+			}
+			p.outcomes[v.outcome]++
+			text += fmt.Sprintf(", %s %s", nd.name, v.outcome)
+		}
+		d.c.waitReady(hangLimit, d.c.nodes...)
+		took := time.Since(began)
+		p.cuts[cutKinds[kind]]++
+		p.times[cutKinds[kind]] = append(p.times[cutKinds[kind]], took)
+		for _, k := range victims {
+			tables[d.c.nodes[k]] = lastMemtable(t, d.c.nodes[k])
+		}
+		t.Logf("power cut %d of %d, %s: all are ready after %v%s", i+1, len(order), cutKinds[kind], took.Round(time.Millisecond), text)
+	}
+	for _, nd := range d.c.nodes {
+		p.rotations += lastMemtable(t, nd) - tables[nd]
+	}
+	d.w.waitFor(t, 400)
+	d.end()
+	for _, kind := range cutKinds {
+		t.Logf("from a cut of %s until all are ready again: %s", kind, distribution(p.times[kind]))
+	}
+	t.Logf("%d rotations of memtables; %d cuts while a snapshot was being saved; %d operations checked", p.rotations, p.saving, d.checked)
+	if p.rotations == 0 && len(order) > 0 {
+		t.Error("no memtable was rotated: the cuts prove nothing of that")
+	}
+	return p
 }
 
-func (d *disk) up() error {
-	if out, err := exec.Command("mount", "-o", "loop", d.image, d.mount).CombinedOutput(); err != nil {
-		return fmt.Errorf("mount %s: %w\n%s", d.image, err, out)
+// cutPower cuts the disks of some nodes, ends their processes, and starts them on what is left.
+func (d *drill) cutPower(which []int) {
+	d.t.Helper()
+	for _, k := range which {
+		if err := d.disks[k].cut(); err != nil {
+			d.t.Fatal(err)
+		}
 	}
-	d.mounted = true
-	return nil
+	for _, k := range which {
+		d.c.nodes[k].kill()
+	}
+	for _, k := range which {
+		if err := errors.Join(d.disks[k].down(), d.disks[k].up(), d.c.nodes[k].start(d.c.bin)); err != nil {
+			d.t.Fatal(err)
+		}
+	}
 }
 
-func (d *disk) down() error {
-	if !d.mounted {
-		return nil
-	}
-	if out, err := exec.Command("umount", d.mount).CombinedOutput(); err != nil {
-		return fmt.Errorf("umount %s: %w\n%s", d.mount, err, out)
-	}
-	d.mounted = false
-	return nil
-}
-
-// ext4Shutdown is EXT4_IOC_SHUTDOWN, _IOR('X', 125, __u32); noFlush leaves even the journal unwritten.
-const (
-	ext4Shutdown = 0x8004587d
-	noFlush      = 2
-)
-
-// cut takes the power away: whatever was not synced is gone.
-func (d *disk) cut() error {
-	f, err := os.Open(d.mount)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	mode := uint32(noFlush)
-	if _, _, errno := unix.Syscall(syscall.SYS_IOCTL, f.Fd(), ext4Shutdown, uintptr(unsafe.Pointer(&mode))); errno != 0 {
-		return fmt.Errorf("power cut on %s: %w", d.mount, errno)
-	}
-	return nil
-}
-
-// TestPowerCut takes the power from one node again and again under load, then from all at once.
-func TestPowerCut(t *testing.T) {
-	dir := t.TempDir()
-	var disks []*disk
-	var dirs []string
-	for i := range 3 {
-		d := newDisk(t, dir, fmt.Sprintf("disk%d", i+1))
-		disks = append(disks, d)
-		dirs = append(dirs, filepath.Join(d.mount, "data"))
-	}
-	c := newCluster(t, buildBinary(t), dirs)
-	c.startAll()
-
-	w := newWorkload(t, c.urls(), 12)
+// saving has snapshots of the leader taken, one after the other. The function that it returns ends that, and reports
+// whether one was under way just then.
+func (d *drill) saving() func() bool {
 	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	var wg sync.WaitGroup
-	wg.Add(1)
-	go func() { defer wg.Done(); w.run(ctx, 16) }()
-
-	var one, all []time.Duration
-	for i := range *flagCuts {
-		w.waitFor(t, 300)
-		k := rand.IntN(len(c.nodes))
-		at := time.Now()
-		c.powerCut(t, disks, k)
-		c.waitReady(60*time.Second, c.nodes[k])
-		one = append(one, time.Since(at))
-		t.Logf("power cut %d of %d: n%d is back after %v", i+1, *flagCuts, k+1, time.Since(at).Round(time.Millisecond))
+	stopped := make(chan bool, 1)
+	go func() {
+		for {
+			err := exec.CommandContext(ctx, d.c.bin, "snapshot", "save", filepath.Join(os.TempDir(), "backup.snap"),
+				"--nats-url", d.c.urls(), "--timeout", "60s").Run()
+			if ctx.Err() != nil {
+				stopped <- err != nil
+				return
+			}
+		}
+	}()
+	return func() bool {
+		cancel()
+		return <-stopped
 	}
-	for i := range *flagCutsAll {
-		w.waitFor(t, 300)
-		at := time.Now()
-		c.powerCut(t, disks, 0, 1, 2)
-		c.waitReady(60*time.Second, c.nodes...)
-		all = append(all, time.Since(at))
-		t.Logf("power cut of all, %d of %d: the cluster is back after %v", i+1, *flagCutsAll, time.Since(at).Round(time.Millisecond))
-	}
-	w.waitFor(t, 300)
-	cancel()
-	wg.Wait()
-
-	w.report()
-	t.Logf("one node cut off, until it is ready again: %s", distribution(one))
-	t.Logf("all nodes cut off, until all are ready again: %s", distribution(all))
-	w.hist.check(t, 5*time.Minute)
-	checkNothingLost(t, c, w)
 }
 
-// powerCut cuts the disks of some nodes, ends their processes, and starts them on what is left.
-func (c *cluster) powerCut(t *testing.T, disks []*disk, which ...int) {
+// lastMemtable is the number of the newest memtable's log; each rotation, and each start, makes the next one.
+func lastMemtable(t *testing.T, nd *node) int {
 	t.Helper()
-	for _, k := range which {
-		if err := disks[k].cut(); err != nil {
-			t.Fatal(err)
+	logs, err := filepath.Glob(filepath.Join(nd.dataDir, "badger", "*.mem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := 0
+	for _, path := range logs {
+		var n int
+		if _, err := fmt.Sscanf(filepath.Base(path), "%d.mem", &n); err == nil {
+			last = max(last, n)
 		}
 	}
-	for _, k := range which {
-		c.nodes[k].kill()
-	}
-	for _, k := range which {
-		if err := errors.Join(disks[k].down(), disks[k].up(), c.nodes[k].start(c.bin)); err != nil {
-			t.Fatal(err)
-		}
-	}
+	return last
 }
 
 // waitFor waits until n more pairs are done.
 func (w *workload) waitFor(t *testing.T, n int64) {
 	t.Helper()
 	goal := w.ops.Load() + n
-	deadline := time.Now().Add(60 * time.Second)
+	deadline := time.Now().Add(hangLimit)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for w.ops.Load() < goal {

@@ -54,9 +54,10 @@ type workload struct {
 	names   sync.Mutex // guards the two below
 	locks   []string
 	guarded map[string]*resource
+	payload string // metadata of each lock; makes the log grow
 
 	ops, verifies, timeouts atomic.Int64
-	ids                     idSet
+	ids                     *idSet
 	mu                      sync.Mutex
 	errs                    map[string]int
 	fences                  map[uint64]string
@@ -89,7 +90,7 @@ func (s *idSet) add(id string) bool {
 
 func newWorkload(t *testing.T, urls string, locks int) *workload {
 	w := &workload{t: t, urls: urls, guarded: map[string]*resource{}, hist: newHistory(),
-		ids: idSet{seen: map[string]struct{}{}}, errs: map[string]int{}, fences: map[uint64]string{}}
+		ids: &idSet{seen: map[string]struct{}{}}, errs: map[string]int{}, fences: map[uint64]string{}}
 	w.rename("e2e/lock", locks)
 	return w
 }
@@ -114,6 +115,13 @@ func (w *workload) pick() (string, *resource) {
 	return name, w.guarded[name]
 }
 
+// goOn makes a workload that starts a history of its own and knows what the clients before it were given.
+func (w *workload) goOn() *workload {
+	next := newWorkload(w.t, w.urls, len(w.locks))
+	next.payload, next.ids, next.fences = w.payload, w.ids, w.fences
+	return next
+}
+
 // connect opens a client with a session of its own; it may take a while when a node is down.
 func (w *workload) connect(ctx context.Context, owner string) (*client.Client, error) {
 	return client.Connect(ctx, w.urls, append([]client.Option{client.WithOwner(owner), client.WithTimeout(15 * time.Second)}, w.options...)...)
@@ -127,7 +135,7 @@ func (w *workload) run(ctx context.Context, n int) {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			if err := w.client(ctx, id); err != nil {
+			if err := w.client(ctx, id); err != nil && ctx.Err() == nil {
 				w.t.Errorf("client %d: %v", id, err)
 			}
 		}()
@@ -177,7 +185,11 @@ func (w *workload) once(c *client.Client, id int, name string, guarded *resource
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	began, call := time.Now(), w.hist.now()
-	l, err := c.Lock(ctx, name, client.Wait(10*time.Second))
+	opts := []client.LockOption{client.Wait(10 * time.Second)}
+	if w.payload != "" {
+		opts = append(opts, client.Meta(map[string]string{"payload": w.payload}))
+	}
+	l, err := c.Lock(ctx, name, opts...)
 	granted := w.hist.now()
 	if errors.Is(err, client.ErrWaitTimeout) {
 		w.timeouts.Add(1)
