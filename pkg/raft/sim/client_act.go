@@ -36,8 +36,8 @@ func (w *world) serve() {
 	w.bus.calm()
 	w.seen = newObserver(w)
 	// The drift that clients allow for covers that of all clocks, mostly. Beyond it only fences protect.
-	w.clientDrift, w.timely = 0.09, true
-	if rnd.chance(8) {
+	w.clientDrift, w.timely = 2*w.drift/(1+w.drift)+0.005, true
+	if rnd.chance(8) || w.wildClocks {
 		w.clientDrift, w.timely = 0.01, false
 	}
 	count := 5 + rnd.intn(16)
@@ -46,7 +46,7 @@ func (w *world) serve() {
 	}
 	for i := range count {
 		c := &client{w: w, number: i + 1, rnd: newStream(w.opt.Seed, "client", uint64(i)), slept: -1}
-		c.rate = 1 + maxDrift*(2*c.rnd.float()-1)
+		c.rate = 1 + w.drift*(2*c.rnd.float()-1)
 		if !w.timely {
 			c.rate = 1 + 0.2*(2*c.rnd.float()-1)
 		}

@@ -14,6 +14,11 @@ func (w *world) heal() {
 	for _, n := range w.nodes {
 		n.standAgain()
 		n.thaw()
+		n.lag = 0
+		n.setRate(n.drawRate(&n.rnd))
+		if n.core != nil && n.timeout != w.timeout {
+			n.stop() // the rolling change of the timeouts comes to its end
+		}
 		n.start()
 	}
 	w.healClients()

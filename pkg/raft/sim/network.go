@@ -9,24 +9,64 @@ import (
 
 // network says who can reach whom and how badly.
 type network struct {
-	cut   [maxID + 1][maxID + 1]bool // cut[from][to]
-	loss  int                        // one message of so many is lost; 0: none
-	twice int                        // one of so many comes twice; 0: none
-	slow  time.Duration
-	links [maxID + 1][maxID + 1]stream // links[from][to]
+	loss  int           // one message of so many is lost; 0: none
+	twice int           // one of so many comes twice; 0: none
+	slow  time.Duration // a message takes up to so long
+	ways  [maxID + 1][maxID + 1]way
+	old   []letter // messages that were sent, for a late repeat
+	// epoch is raised when everything heals, so that the end of an old fault does not touch what came later.
+	epoch int
 }
+
+// way is what lies between two members, in one direction.
+type way struct {
+	rnd     stream
+	cuts    int           // faults that cut it now
+	loss    int           // one message of so many is lost here; 0: none
+	slow    time.Duration // what this way adds, at most
+	corrupt int           // one message of so many arrives damaged, which ends the connection; 0: none
+	resets  int           // connections that ended: what was under way in them is lost
+	clogged bool          // nothing arrives, and nothing is lost
+	held    []letter      // by the clog
+}
+
+// letter is a message with its sender.
+type letter struct {
+	from *node
+	m    raft.Message
+}
+
+// oldLetters is how many messages are kept for a late repeat.
+const oldLetters = 256
+
+// goodNetwork is how long a message takes at most while nothing is wrong.
+const goodNetwork = 2 * time.Millisecond
 
 // begin gives each way its random stream.
 func (n *network) begin(seed uint64) {
-	for i := range n.links {
-		for j := range n.links[i] {
-			n.links[i][j] = newStream(seed, "link", uint64(i)<<8|uint64(j))
+	for i := range n.ways {
+		for j := range n.ways[i] {
+			n.ways[i][j].rnd = newStream(seed, "way", uint64(i)<<8|uint64(j))
 		}
 	}
 }
 
 // calm makes the network a good one.
-func (n *network) calm() { *n = network{slow: 2 * time.Millisecond, links: n.links} }
+func (n *network) calm() {
+	n.loss, n.twice, n.slow, n.old = 0, 0, goodNetwork, nil
+	n.epoch++
+	for i := range n.ways {
+		for j := range n.ways[i] {
+			n.ways[i][j] = way{rnd: n.ways[i][j].rnd}
+		}
+	}
+}
+
+// blocked reports whether nothing gets from one member to another.
+func (n *network) blocked(from, to raft.MemberID) bool {
+	l := &n.ways[from][to]
+	return l.cuts > 0 || l.clogged
+}
 
 // noteContacts asks a core whom it wants to be in touch with.
 func (n *node) noteContacts() {
@@ -51,27 +91,73 @@ func (w *world) send(from *node, m raft.Message) {
 	if m.To == from.id || m.To == 0 || m.To > maxID {
 		w.fail("node %d sends %s to %d", from.id, m.Type, m.To)
 	}
-	copies, rnd := 1, &w.net.links[m.From][m.To]
-	if w.net.loss > 0 && rnd.chance(w.net.loss) {
-		copies = 0
-	} else if w.net.twice > 0 && rnd.chance(w.net.twice) {
+	l := &w.net.ways[m.From][m.To]
+	copies, rnd := 1, &l.rnd
+	switch {
+	case w.net.loss > 0 && rnd.chance(w.net.loss), l.loss > 0 && rnd.chance(l.loss):
+		return
+	case l.corrupt > 0 && rnd.chance(l.corrupt):
+		l.resets++ // the codec's checksum does not match
+		return
+	case w.net.twice > 0 && rnd.chance(w.net.twice):
 		copies = 2
 	}
-	m.Entries = slices.Clone(m.Entries)
+	if len(m.Entries) > 0 {
+		m.Entries = slices.Clone(m.Entries)
+	}
 	m.Incarnation = from.incarnation
+	if w.faulty && rnd.chance(8) {
+		w.net.keep(rnd, letter{from, m})
+	}
 	for range copies {
 		d := rnd.between(50*time.Microsecond, w.net.slow)
 		if w.faulty && rnd.chance(50) {
 			d = rnd.between(w.net.slow, 20*w.net.slow)
 		}
-		w.after(d, func() { w.deliver(from, m) })
+		if l.slow > 0 {
+			d += rnd.between(l.slow/2, l.slow)
+		}
+		w.travel(letter{from, m}, d)
+	}
+}
+
+// keep remembers a message for a late repeat.
+func (n *network) keep(rnd *stream, l letter) {
+	if len(n.old) < oldLetters {
+		n.old = append(n.old, l)
+		return
+	}
+	n.old[rnd.intn(oldLetters)] = l
+}
+
+// travel lets a message arrive after a while, unless its connection ends before.
+func (w *world) travel(t letter, d time.Duration) {
+	l := &w.net.ways[t.m.From][t.m.To]
+	resets := l.resets
+	w.after(d, func() {
+		switch {
+		case l.resets != resets:
+		case l.clogged:
+			l.held = append(l.held, t)
+		default:
+			w.deliver(t.from, t.m)
+		}
+	})
+}
+
+// unclog lets everything arrive at once, in order.
+func (w *world) unclog(l *way) {
+	held := l.held
+	l.clogged, l.held = false, nil
+	for _, t := range held {
+		w.deliver(t.from, t.m)
 	}
 }
 
 // deliver hands a message over, if its way is free now.
 func (w *world) deliver(from *node, m raft.Message) {
 	to := w.byID[m.To]
-	if to == nil || to.core == nil || w.net.cut[m.From][m.To] || !w.linked(from, to) {
+	if to == nil || to.core == nil || w.net.ways[m.From][m.To].cuts > 0 || !w.linked(from, to) {
 		return
 	}
 	to.whenAwake(func() {
@@ -79,7 +165,9 @@ func (w *world) deliver(from *node, m raft.Message) {
 		if w.opt.Trace != nil {
 			w.show("%d→%d %s term %d index %d/%d commit %d entries %d reject %v", m.From, m.To, m.Type, m.Term, m.Index, m.LogTerm, m.Commit, len(m.Entries), m.Reject)
 		}
-		m.Entries = slices.Clone(m.Entries)
+		if len(m.Entries) > 0 {
+			m.Entries = slices.Clone(m.Entries)
+		}
 		to.step(m)
 	})
 }

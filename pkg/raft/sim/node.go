@@ -13,21 +13,24 @@ import (
 // node is one directory and the process on it: a real core, when it is up, on a simulated disk and clock. A member
 // that is replaced gets another node.
 type node struct {
-	w           *world
-	id          raft.MemberID
-	flags       []raft.Member // the members that it is started with; nil: it joins
-	incarnation raft.Incarnation
-	rnd         stream  // of the process: its core, its clock, what it does by itself
-	rate        float64 // of its clock against virtual time
-	origin      time.Duration
-	patience    uint64 // entries after which it takes a snapshot
-	rounds      int    // of warm-up, that it gives as a leader
-	keepsState  bool   // its state machine is a durable one
-	gone        bool   // this directory never comes back
-	aside       bool   // it does not stand because its disk stalls
+	w              *world
+	id             raft.MemberID
+	flags          []raft.Member // the members that it is started with; nil: it joins
+	incarnation    raft.Incarnation
+	rnd            stream        // of the process: its core, its clock, what it does by itself
+	rate           float64       // of its clock against virtual time
+	shown, shownAt time.Duration // what its clock showed at a moment
+	wallOff        time.Duration // by how much its wall clock is wrong
+	lag            time.Duration // by which its timers are late
+	patience       uint64        // entries after which it takes a snapshot
+	rounds         int           // of warm-up, that it gives as a leader
+	keepsState     bool          // its state machine is a durable one
+	gone           bool          // this directory never comes back
+	aside          bool          // it does not stand because its disk stalls
 
-	core     *raft.Core // nil: down
-	life     int        // raised by each start and crash
+	core     *raft.Core    // nil: down
+	timeout  time.Duration // the lowest election timeout that it was started with
+	life     int           // raised by each start and crash
 	soft     raft.SoftState
 	contacts uint32 // bit by ID: whom the core wants to be in touch with
 	disk     disk
@@ -70,8 +73,8 @@ func (w *world) newNode(id raft.MemberID, flags []raft.Member) *node {
 	which := uint64(id)<<32 | w.born[id]
 	n := &node{w: w, id: id, flags: flags, rnd: newStream(w.opt.Seed, "node", which)}
 	n.disk.rnd = newStream(w.opt.Seed, "disk", which)
-	n.rate = 1 + maxDrift*(2*n.rnd.float()-1)
-	n.origin = n.rnd.between(0, time.Hour)
+	n.rate = n.drawRate(&n.rnd)
+	n.shown, n.shownAt = n.rnd.between(0, time.Hour), w.now
 	n.patience = 20 + n.rnd.below(300)
 	n.rounds, n.keepsState = 1+n.rnd.intn(10), n.rnd.chance(3)
 	binary.BigEndian.PutUint64(n.incarnation[:], uint64(id))
@@ -85,13 +88,6 @@ func (w *world) newNode(id raft.MemberID, flags []raft.Member) *node {
 		}
 	}
 	return n
-}
-
-// clock is the node's monotonic clock.
-func (n *node) clock() time.Duration { return n.clockAt(n.w.now) }
-
-func (n *node) clockAt(t time.Duration) time.Duration {
-	return n.origin + time.Duration(float64(t)*n.rate)
 }
 
 func (n *node) awake() bool { return n.core != nil && !n.frozen }
@@ -136,8 +132,8 @@ func (n *node) start() {
 	binary.BigEndian.PutUint64(cluster[:], n.rnd.next())
 	core, err := raft.New(raft.Config{
 		ID: n.id, Members: n.flags, Incarnation: n.incarnation, NewClusterID: cluster,
-		ElectionTimeoutMin: electionMin, ElectionTimeoutMax: electionMax, HeartbeatThreshold: 0.5,
-		CheckQuorum: true, DriftBound: driftBound, WarmupRounds: n.rounds,
+		ElectionTimeoutMin: w.timeout, ElectionTimeoutMax: 2 * w.timeout, HeartbeatThreshold: 0.5,
+		CheckQuorum: w.checkQuorum, DriftBound: w.driftBound, WarmupRounds: n.rounds,
 		MaxInflightBytes: 4 << 10, MaxMessageBytes: 1 << 10, MaxUncommittedBytes: 64 << 10, MaxApplyBytes: 8 << 10, MaxTailBytes: 4 << 10,
 		Rand: n.rnd.below,
 	}, r, n.clock())
@@ -149,7 +145,7 @@ func (n *node) start() {
 		core.Witnessed(*d.mark, n.clock())
 	}
 	w.note("node %d starts: term %d base %d last %d/%d, applied %d, mark %v", n.id, d.hard.Term, d.base, r.Last, r.LastTerm, r.Applied, d.mark)
-	n.core, n.frozen, n.deferred = core, false, nil
+	n.core, n.frozen, n.deferred, n.timeout = core, false, nil, w.timeout
 	n.writer = pipeline.NewWriter(d.hard, r.Last, 256<<n.rnd.intn(9))
 	n.soft = raft.SoftState{Term: d.hard.Term, Commit: 0, Last: r.Last}
 	n.applyAt, n.saving, n.aside = w.now, false, false
@@ -263,8 +259,8 @@ func (n *node) arm() {
 	n.tick++
 	tick := n.tick
 	local := n.core.NextTick()
-	at := time.Duration(float64(local-n.origin)/n.rate) + time.Microsecond
-	n.later(max(at-n.w.now, time.Microsecond), func() {
+	wait := time.Duration(float64(local-n.clock())/n.rate) + n.lag
+	n.later(max(wait, 0)+time.Microsecond, func() {
 		if tick == n.tick {
 			n.core.Tick(n.clock())
 			n.turn()

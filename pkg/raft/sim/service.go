@@ -132,7 +132,7 @@ func (r *reign) propose(cmds []replicated.Command, calls []*message, done func(b
 	if err != nil {
 		w.fail("node %d can't encode %d commands: %v", n.id, len(cmds), err)
 	}
-	index, term, err := n.core.Propose([]raft.Proposal{{Kind: raft.EntryCommand, Wall: int64(w.now), Data: data}}, n.clock())
+	index, term, err := n.core.Propose([]raft.Proposal{{Kind: raft.EntryCommand, Wall: n.wall(), Data: data}}, n.clock())
 	if err == nil {
 		w.seen.proposed[position{index, term}] = cmds
 		n.pending.Push(pipeline.Proposal[proposal]{Index: index, Term: term, Value: proposal{reign: r, calls: calls, done: done}})

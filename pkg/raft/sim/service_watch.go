@@ -68,7 +68,7 @@ func (r *reign) handOver() {
 	for i := range conf.Members {
 		m := &conf.Members[i]
 		to := w.byID[m.ID]
-		if m.ID == n.id || m.Learner || m.Standby || to == nil || !to.awake() || w.net.cut[n.id][m.ID] || !w.carried(to) {
+		if m.ID == n.id || m.Learner || m.Standby || to == nil || !to.awake() || w.net.blocked(n.id, m.ID) || !w.carried(to) {
 			continue
 		}
 		err := n.core.TransferLeadership(m.ID, n.clock())

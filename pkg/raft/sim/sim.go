@@ -54,10 +54,8 @@ func (v *Violation) Error() string {
 
 // The shape of time in a run.
 const (
-	electionMin = 150 * time.Millisecond
-	electionMax = 300 * time.Millisecond
-	maxDrift    = 0.045 // of each clock; the ratio of two is below driftBound
-	driftBound  = 1.1
+	electionMin = 150 * time.Millisecond // the lowest election timeout, or twice as much; the highest is twice the lowest
+	electionMax = 2 * electionMin
 	// quiet is the end of a run: every repair is over, and nobody may stand for election any more.
 	quiet = 2 * time.Second
 )
@@ -88,18 +86,25 @@ type world struct {
 	decided [chains]uint64    // decisions so far, by chain
 	born    [maxID + 1]uint64 // directories so far, by ID
 	kinds   swarm
-	now     time.Duration
-	queue   eventQueue
-	seq     uint64
-	static  []raft.Member     // the flags of the first start
-	nodes   []*node           // all that run or may run again, members or not, by ID
-	byID    [maxID + 1]*node  // nil: there is none
-	ghosts  [maxID + 1][]held // what directories that are gone had
-	net     network
-	truth   *truth
-	bus     bus
-	clients []*client
-	seen    *observer
+	// What the cores are configured with.
+	drift       float64       // of each clock from true time, at most
+	driftBound  float64       // that of two from each other
+	timeout     time.Duration // the lowest election timeout of whoever starts now
+	checkQuorum bool
+	// wildClocks: clocks may break the bound, and a lease promises nothing.
+	wildClocks bool
+	now        time.Duration
+	queue      eventQueue
+	seq        uint64
+	static     []raft.Member     // the flags of the first start
+	nodes      []*node           // all that run or may run again, members or not, by ID
+	byID       [maxID + 1]*node  // nil: there is none
+	ghosts     [maxID + 1][]held // what directories that are gone had
+	net        network
+	truth      *truth
+	bus        bus
+	clients    []*client
+	seen       *observer
 	// clientDrift is the drift that clients allow for; timely says that no clock drifts more.
 	clientDrift float64
 	timely      bool
@@ -202,11 +207,22 @@ func (w *world) build() {
 	w.net.begin(w.opt.Seed)
 	w.net.calm()
 	w.kinds = w.chooseFaults()
+	w.configure()
 	w.serve()
 	for i := range w.static {
 		n := w.newNode(w.static[i].ID, w.static)
 		w.after(w.between(0, 200*time.Millisecond), n.start)
 	}
+}
+
+// configure draws what the cores are told. The drift bound follows from the drift that is simulated.
+func (w *world) configure() {
+	rnd := newStream(w.opt.Seed, "configuration", 0)
+	w.drift = []float64{0, 0.02, 0.045, 0.1, 0.2}[rnd.intn(5)]
+	w.driftBound = (1+w.drift)/(1-w.drift) + 0.001
+	w.timeout = electionMin
+	w.checkQuorum = !rnd.chance(8)
+	w.wildClocks = rnd.chance(5)
 }
 
 // leader returns the node that leads in the highest term, nil for none.

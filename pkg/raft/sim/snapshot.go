@@ -101,7 +101,7 @@ func (n *node) carry(m raft.Message) {
 	n.later(took, func() {
 		to := w.byID[m.To]
 		switch {
-		case to == nil || !to.awake() || w.net.cut[m.From][m.To] || !w.linked(n, to):
+		case to == nil || !to.awake() || w.net.blocked(m.From, m.To) || !w.linked(n, to):
 			told(false)
 			return
 		case w.faulty && n.rnd.chance(6):
