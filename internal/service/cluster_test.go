@@ -288,7 +288,7 @@ func (o object) num(t *testing.T, key string) uint64 {
 // session opens a session in JSON and returns the fields that its requests carry.
 func (u *user) session() (id uint64, fields string) {
 	u.t.Helper()
-	o := u.ok("coord.v1.default.session.open", `{"ttl":"15s","owner":"tester"}`)
+	o := u.ok("coord.v1.default.session.open", `{"ttl":"3600s","owner":"tester"}`)
 	return o.num(u.t, "session"), fmt.Sprintf(`"session":%q,"secret":%q`, o.str("session"), o.str("secret"))
 }
 

@@ -51,7 +51,7 @@ func TestQueuedCallsShareAnEntry(t *testing.T) {
 // One keepalive after a quiet while leaves at once; those that follow within the interval share an entry.
 func TestKeepalivesAreJoined(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, Limits{}, Timing{KeepaliveJoin: 300 * time.Millisecond})
+	b := newBench(t, Limits{}, Timing{KeepaliveJoin: 5 * time.Second})
 	o := b.ask("session.open", `{}`)
 	beat := fmt.Sprintf(`{"session":%q,"secret":%q}`, o["session"], o["secret"])
 	b.ask("session.keepalive", beat)

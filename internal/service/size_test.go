@@ -23,7 +23,7 @@ func TestLargeAnswers(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, Limits{}, Timing{})
 	open := func() string {
-		o := b.ask("session.open", `{"owner":"`+strings.Repeat("o", 250)+`"}`)
+		o := b.ask("session.open", `{"ttl":"3600s","owner":"`+strings.Repeat("o", 250)+`"}`)
 		return fmt.Sprintf(`"session":%q,"secret":%q`, o["session"], o["secret"])
 	}
 	holder, other := open(), open()

@@ -321,7 +321,7 @@ func newRig(t testing.TB) *Rig {
 // connect returns a client that the test's end closes.
 func (r *Rig) connect(t testing.TB, opts ...Option) *Client {
 	t.Helper()
-	c, err := Connect(t.Context(), r.URL(), opts...)
+	c, err := Connect(t.Context(), r.URL(), append([]Option{WithTimeout(time.Minute)}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
