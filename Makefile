@@ -10,6 +10,7 @@ SEED  ?= 1
 SEEDS ?= 2000
 # Length of one fuzz target in `make fuzz`, and of the end-to-end run.
 FUZZTIME ?= 20s
+FUZZJOBS ?= $(shell nproc)
 E2E_DURATION ?= 60s
 # `make test-disk`: power cuts of one node, of two of three, and of all at once; corruptions of a stopped node's
 # directory; failed syncs; the seed, 0 for a random one.
@@ -88,12 +89,8 @@ generate: ## regenerate the protobuf code (needs protoc)
 bench: ## the benchmarks of the parts
 	$(GO) test -run '^$$' -bench . -benchmem ./pkg/raft/... ./pkg/transport/... ./internal/machine/... ./pkg/idgen/... ./pkg/client/...
 
-fuzz: ## each fuzz target for FUZZTIME
-	@for p in $$($(GO) list ./...); do \
-	  for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz'); do \
-	    echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p || exit 1; \
-	  done; \
-	done
+fuzz: ## each fuzz target for FUZZTIME, FUZZJOBS at a time
+	COORDD_COVERED='$(CURDIR)/docs/testing.md' $(GO) run ./internal/fuzzall -time $(FUZZTIME) -jobs $(FUZZJOBS)
 
 dist: ## reproducible static binaries with checksums in dist/
 	@rm -rf dist && mkdir -p dist

@@ -23,6 +23,7 @@ var arrows = map[string][]string{
 	"internal/machine":        {"pkg/locks", "pkg/idgen", "internal/canary"},
 	"internal/archtest":       {},
 	"internal/covered":        {},
+	"internal/fuzzall":        {"internal/covered"},
 	"internal/canary":         {},
 	"internal/e2e":            {"pkg/client", "api/coordd/v1"},
 	"api/coordd/v1":           {},
