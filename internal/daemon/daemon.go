@@ -48,18 +48,19 @@ type Daemon struct {
 	fatal   chan error // the first failure of a part that has no other way to say so
 
 	// What is running, in the order of its start; nil: not yet.
-	store *badgerlog.Log
-	snaps *snapstore.Store
-	peers *tcp.Transport
-	node  *node.Node
-	nats  *natsserver.Server
-	conn  *nats.Conn
-	sm    *service.StateMachine
-	svc   *service.Service
-	web   *http.Server
-	webAt net.Listener
-	webOK chan struct{} // closed: the server has ended
-	state stateSource
+	store    *badgerlog.Log
+	snaps    *snapstore.Store
+	peers    *tcp.Transport
+	node     *node.Node
+	nats     *natsserver.Server
+	conn     *nats.Conn
+	sm       *service.StateMachine
+	svc      *service.Service
+	web      *http.Server
+	webAt    net.Listener
+	webOK    chan struct{} // closed: the server has ended
+	webConns *webConns
+	state    stateSource
 
 	service   atomic.Pointer[service.Service] // svc, for whoever asks before it is there
 	phi       atomic.Uint64                   // the φ threshold's bits
@@ -308,6 +309,7 @@ func (d *Daemon) startNATS(ctx context.Context) error {
 		}
 	}
 	d.nats, err = natsserver.Start(natsserver.Config{Name: d.cfg.Name, ClusterName: d.cfg.Cluster, Listen: d.cfg.NATSListen,
+		MaxClients:  clientConnections(descriptorLimit()),
 		RouteListen: d.cfg.NATSClusterListen, Routes: d.cfg.NATSRoutes, Identified: true, Founder: len(d.cfg.Peers) == 0 && len(d.cfg.Join) == 0, Logger: d.log.Named("nats")})
 	if err != nil {
 		return err

@@ -19,6 +19,8 @@ func (d *Daemon) startWeb() {
 		Metrics: promhttp.HandlerFor(d.metrics.Gatherer(), promhttp.HandlerOpts{EnableOpenMetrics: true, MaxRequestsInFlight: 4, Timeout: 10 * time.Second})})
 	d.web = &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 16 << 10, ErrorLog: d.log.Named("http").StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug})}
+	d.webConns = newWebConns(maxWebConns)
+	d.web.ConnState = d.webConns.changed
 	d.webOK = make(chan struct{})
 	go func() {
 		defer close(d.webOK)

@@ -44,6 +44,7 @@ type Config struct {
 	Name        string   // the node's name; unique in the cluster
 	ClusterName string   // the coordd cluster's name, equal on all members
 	Listen      string   // host:port for clients; port 0: any free one
+	MaxClients  int      // connections of clients; 0: as nats-server has it
 	RouteListen string   // host:port for the other members' servers; "": no routes (a node by itself)
 	Advertise   string   // host:port told to clients instead of Listen; "": Listen
 	RouteAdvert string   // host:port told to the other servers; "": RouteListen
@@ -167,6 +168,7 @@ func options(cfg Config) (*server.Options, error) {
 		NoSigs:          true,
 		NoLog:           true,
 		MaxPayload:      maxPayloadBytes,
+		MaxConn:         cfg.MaxClients,
 		PingInterval:    pingInterval,
 		MaxPingsOut:     maxPingsOut,
 		// One slow client must not slow down the leader's answers to all others; what does not fit is lost, and

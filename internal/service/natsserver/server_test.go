@@ -75,6 +75,21 @@ func TestPortInUse(t *testing.T) {
 	}
 }
 
+func TestClientsAreBounded(t *testing.T) {
+	t.Parallel()
+	s := start(t, Config{Name: "a", MaxClients: 1})
+	nc, err := nats.Connect(s.ClientURL(), nats.Timeout(time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	// It is told so, or sees the connection end before it could read that.
+	if other, err := nats.Connect(s.ClientURL(), nats.Timeout(time.Minute)); err == nil {
+		other.Close()
+		t.Error("one client too many was taken")
+	}
+}
+
 func TestBadConfig(t *testing.T) {
 	t.Parallel()
 	for _, cfg := range []Config{
