@@ -33,10 +33,11 @@ func (c *Core) beginWarmup(p *peer) {
 	}
 }
 
-// warmUp looks at an acknowledgement of a learner.
+// warmUp looks at an acknowledgement of a learner. A round does not end before the configuration in effect: the one that
+// records the learner's directory has to be in its log, or it could not vote as soon as it has to.
 func (c *Core) warmUp(p *peer) {
 	w := &p.warm
-	if w.round == 0 || w.result != warming || p.pr.Match < w.target || c.role != Leader {
+	if w.round == 0 || w.result != warming || p.pr.Match < max(w.target, c.current().index) || c.role != Leader {
 		return
 	}
 	switch {

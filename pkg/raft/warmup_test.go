@@ -183,6 +183,38 @@ func TestUnrecordedLearnerIsNotPromoted(t *testing.T) {
 	}
 }
 
+// TestLearnerIsPromotedOnceItKnowsItsOwnRecord: as a voter it has to vote, and it votes only when the configuration that
+// names its directory is in its log. A leader that went down right after a promotion before that would find nobody to
+// elect it again.
+func TestLearnerIsPromotedOnceItKnowsItsOwnRecord(t *testing.T) {
+	t.Parallel()
+	y, _ := slowLearner(t, 10)
+	conf, _ := y.c.Config()
+	conf.Members[1].Incarnation, conf.Members[1].Former = Incarnation{}, Incarnation{2}
+	if _, err := y.c.ProposeConfChange(conf, y.now); err != nil {
+		t.Fatal(err)
+	}
+	y.out()
+	y.writeAll()
+	ack := func(index uint64) {
+		y.step(Message{Type: MsgAppendResp, From: 2, Term: y.c.hard.Term, Session: y.c.peer(2).pr.Session, Index: index, Incarnation: Incarnation{3}})
+		y.writeAll()
+	}
+	ack(y.c.log.last) // the leader hears of the directory, and records it
+	record := y.c.log.last
+	if m, _ := y.c.current().conf.Member(2); m.Incarnation != (Incarnation{3}) {
+		t.Fatalf("not recorded: %+v", m)
+	}
+	ack(record - 1)
+	if m, _ := y.c.current().conf.Member(2); !m.Learner {
+		t.Fatal("promoted without knowing that its directory is recorded")
+	}
+	ack(record)
+	if m, _ := y.c.current().conf.Member(2); m.Learner {
+		t.Fatalf("not promoted: %+v", m)
+	}
+}
+
 // TestWarmupGoesOnAtTheNextLeader because the wish is in the configuration.
 func TestWarmupGoesOnAtTheNextLeader(t *testing.T) {
 	t.Parallel()
