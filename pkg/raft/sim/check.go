@@ -113,14 +113,14 @@ const probeSlack = 2
 // checkDurable checks the end of the log on disk after a write.
 func (n *node) checkDurable() {
 	d, w := &n.disk, n.w
-	if len(d.log) != len(d.refs) {
-		w.fail("node %d: %d entries on disk, %d by the checker", n.id, len(d.log), len(d.refs))
+	if d.record.Base.Last != d.base || d.record.End.Last != d.segment.last() {
+		w.fail("node %d: the entries %d to %d are on disk, by the checker %d to %d", n.id, d.record.First, d.record.End.Last, d.base+1, d.segment.last())
 	}
-	if len(d.log) == 0 {
+	if len(d.refs) == 0 {
 		return
 	}
-	e := &d.log[len(d.log)-1]
-	if e.Index != d.segment.last() {
+	e := d.entry(d.segment.last())
+	if e == nil || e.Index != d.segment.last() {
 		w.fail("node %d has entry %d at %d on disk", n.id, e.Index, d.segment.last())
 	}
 	if e.Term > d.hard.Term {

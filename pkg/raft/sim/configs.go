@@ -22,8 +22,8 @@ func (n *node) restoreConfigs() {
 	if d.snap != nil {
 		n.configs[0] = t.configAt(d.snap.meta.ConfigIndex)
 	}
-	for i := range d.log {
-		if e := &d.log[i]; e.Kind == raft.EntryConfig && e.Index > n.configs[0].index {
+	for i := max(d.base, n.configs[0].index) + 1; i <= d.segment.last(); i++ {
+		if e := d.entry(i); e.Kind == raft.EntryConfig {
 			n.configs = append(n.configs, t.configs[position{e.Index, e.Term}])
 		}
 	}

@@ -1,33 +1,65 @@
 package sim
 
 import (
+	"slices"
 	"time"
 
 	"github.com/coordd/coordd/pkg/raft"
 )
 
-// diskFaults are what happens to directories.
-var diskFaults = []fault{
-	{"disk stall", 2, func(w *world, n *node) bool {
-		n.disk.stalled = true
-		if w.chance(2) {
-			n.standAside(w.between(0, 200*time.Millisecond))
-		}
-		w.after(w.between(20*time.Millisecond, time.Second), n.standAgain)
+// diskFaults are what happens to disks and to directories.
+var diskFaults = slices.Concat([]fault{
+	{"slow disk", 1, func(w *world, n *node) bool {
+		n.disk.slow = 3 + w.act.intn(60)
+		w.after(w.between(100*time.Millisecond, 3*time.Second), func() { n.disk.slow = 0 })
 		return true
 	}},
+	{"disk stall", 1, func(w *world, n *node) bool { return n.stall(w.chance(2)) }},
+	{"stall of the leader's disk", 1, func(w *world, n *node) bool {
+		l := w.leader()
+		return l != nil && l.stall(!w.chance(3))
+	}},
+	{"full disk", 1, func(w *world, n *node) bool {
+		if !n.awake() {
+			return false
+		}
+		n.disk.full = true
+		n.standAside(w.between(0, 50*time.Millisecond))
+		w.after(w.between(100*time.Millisecond, 3*time.Second), n.standAgain)
+		return true
+	}},
+	{"sync error", 1, func(w *world, n *node) bool {
+		if n.awake() {
+			n.disk.failing = true
+		}
+		return n.disk.failing
+	}},
 	{"wiped directory", 1, (*world).wipe},
-	{"lost suffix", 1, (*world).loseSuffix},
-}
+}, damages)
 
 // diskConsequences follow from what nodes do by themselves.
-var diskConsequences = []string{"crash before an install is durable"}
+var diskConsequences = []string{
+	"failed sync ends the process", "crash before an install is durable", "torn slot", "torn snapshot", "crash between the parts of a batch",
+	"crash with the slot alone durable", "crash with the transaction alone durable", "crash in a batch that cuts the log",
+	"crash before old entries are removed",
+}
 
-// standAside is what the daemon does when it sees that its disk stalls: a leader steps down, and does not stand until
-// the disk is well again (rule 13).
+// stall lets no write come to its end for a while; aside: the node sees it, as the daemon does after a while.
+func (n *node) stall(aside bool) bool {
+	w := n.w
+	n.disk.stalled = true
+	if aside {
+		n.standAside(w.between(0, 200*time.Millisecond))
+	}
+	w.after(w.between(20*time.Millisecond, time.Second), n.standAgain)
+	return true
+}
+
+// standAside is what the daemon does when it sees that its disk stalls, or is full: a leader steps down, and does not
+// stand until the disk is well again (rule 13).
 func (n *node) standAside(after time.Duration) {
 	n.later(after, func() {
-		if !n.disk.stalled {
+		if !n.disk.stalled && !n.disk.full {
 			return
 		}
 		n.w.operated("stand aside")
@@ -43,7 +75,7 @@ func (n *node) standAside(after time.Duration) {
 }
 
 func (n *node) standAgain() {
-	n.disk.stalled = false
+	n.disk.stalled, n.disk.full = false, false
 	n.whenAwake(func() {
 		if n.aside {
 			n.aside = false
@@ -51,6 +83,16 @@ func (n *node) standAgain() {
 			n.turn()
 		}
 	})
+}
+
+// failSync ends the process, because a failed sync is never tried again (rule 14). What was being written may be durable
+// or not, as after a crash.
+func (n *node) failSync() {
+	w := n.w
+	w.happened("failed sync ends the process")
+	after := n.disk.rnd.between(20*time.Millisecond, 2*time.Second)
+	n.stop()
+	w.after(after, n.start)
 }
 
 // wipe takes a node's directory away, as an empty volume does. What starts in its place has the flags of old, or none,
@@ -73,32 +115,4 @@ func (w *world) oldFlags() []raft.Member {
 		return nil
 	}
 	return w.static
-}
-
-// loseSuffix takes the end of a node's log away, as damage does that the daemon finds at its start.
-func (w *world) loseSuffix(n *node) bool {
-	d := &n.disk
-	keep := max(d.base, 1)
-	if d.snap != nil {
-		keep = max(keep, d.snap.meta.Index)
-	}
-	if d.segment.last() <= keep || !w.mayLose(n) {
-		return false
-	}
-	n.stop()
-	if d.segment.last() <= keep {
-		return false
-	}
-	after := keep + w.act.below(d.segment.last()-keep)
-	if w.chance(2) {
-		after = max(keep, d.segment.last()-1-w.act.below(10))
-	}
-	if after >= d.segment.last() {
-		after = keep
-	}
-	d.lose(after)
-	n.restoreConfigs()
-	w.note("node %d loses what is behind %d; its mark is %v", n.id, after, *d.mark)
-	w.after(w.between(20*time.Millisecond, time.Second), n.start)
-	return true
 }

@@ -13,6 +13,7 @@ func (w *world) heal() {
 	w.net.calm()
 	for _, n := range w.nodes {
 		n.standAgain()
+		n.disk.slow, n.disk.failing = 0, false
 		n.thaw()
 		n.lag = 0
 		n.setRate(n.drawRate(&n.rnd))
@@ -39,7 +40,7 @@ func (w *world) repair() {
 	conf, _ := l.core.Config()
 	for _, m := range conf.Members {
 		n := w.byID[m.ID]
-		if n == nil || n.gone || n.incarnation == m.Former {
+		if n == nil || n.gone || n.refused != nil || n.incarnation == m.Former {
 			n = w.newNode(m.ID, nil)
 		}
 		n.start()

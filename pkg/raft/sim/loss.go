@@ -35,7 +35,7 @@ func (w *world) survives(c *raft.Configuration, without *node) bool {
 // lost reports whether what a member acknowledged may be gone.
 func (w *world) lost(m *raft.Member) bool {
 	n := w.byID[m.ID]
-	return n == nil || n.disk.mark != nil || n.incarnation == m.Former || (!m.Incarnation.IsZero() && m.Incarnation != n.incarnation)
+	return n == nil || n.disk.mark != nil || n.refused != nil || n.incarnation == m.Former || (!m.Incarnation.IsZero() && m.Incarnation != n.incarnation)
 }
 
 // blank reports whether a member has nothing yet: it may not vote before a leader gave it something.

@@ -161,6 +161,7 @@ func (w *world) deliver(from *node, m raft.Message) {
 		return
 	}
 	to.whenAwake(func() {
+		w.meet(from, to)
 		w.hash = w.hash.message(w.now, &m)
 		if w.opt.Trace != nil {
 			w.show("%d→%d %s term %d index %d/%d commit %d entries %d reject %v", m.From, m.To, m.Type, m.Term, m.Index, m.LogTerm, m.Commit, len(m.Entries), m.Reject)

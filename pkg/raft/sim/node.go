@@ -8,6 +8,7 @@ import (
 	replicated "github.com/coordd/coordd/internal/machine"
 	"github.com/coordd/coordd/pkg/raft"
 	"github.com/coordd/coordd/pkg/raft/pipeline"
+	"github.com/coordd/coordd/pkg/raft/storage"
 )
 
 // node is one directory and the process on it: a real core, when it is up, on a simulated disk and clock. A member
@@ -26,6 +27,7 @@ type node struct {
 	rounds         int           // of warm-up, that it gives as a leader
 	keepsState     bool          // its state machine is a durable one
 	gone           bool          // this directory never comes back
+	refused        error         // why the directory is not opened; it stays down until an operator does something
 	aside          bool          // it does not stand because its disk stalls
 
 	core     *raft.Core    // nil: down
@@ -51,6 +53,8 @@ type node struct {
 	sessions  [maxID + 1]session
 	pending   pipeline.Proposals[proposal]
 	deciding  []pipeline.Proposal[proposal] // those that the entries decide which are being applied
+	marks     [maxID + 1]seen               // what it saw of its peers
+	met       [maxID + 1]int                // life of a peer at the last handshake
 	reads     []pendingRead
 	lookers   []looker
 	reign     *reign             // nil: it does not lead, as far as its service knows
@@ -73,6 +77,7 @@ func (w *world) newNode(id raft.MemberID, flags []raft.Member) *node {
 	which := uint64(id)<<32 | w.born[id]
 	n := &node{w: w, id: id, flags: flags, rnd: newStream(w.opt.Seed, "node", which)}
 	n.disk.rnd = newStream(w.opt.Seed, "disk", which)
+	n.disk.part = 2 + n.disk.rnd.intn(20)
 	n.rate = n.drawRate(&n.rnd)
 	n.shown, n.shownAt = n.rnd.between(0, time.Hour), w.now
 	n.patience = 20 + n.rnd.below(300)
@@ -118,16 +123,19 @@ func (n *node) later(d time.Duration, f func()) {
 }
 
 func (n *node) start() {
-	if n.core != nil || n.gone {
+	if n.core != nil || n.gone || n.refused != nil {
 		return
 	}
 	n.life++
 	w, d := n.w, &n.disk
-	r := n.restored()
-	witnessed := d.mark != nil && n.rnd.chance(2)
-	if witnessed {
-		r.Recovering = nil // it does not know what it lost until its first peer tells
+	st, ok := n.open()
+	if !ok {
+		if n.rnd.chance(4) {
+			w.after(n.rnd.between(time.Second, 5*time.Second), n.putBack)
+		}
+		return
 	}
+	r := n.restored(&st)
 	var cluster raft.ClusterID
 	binary.BigEndian.PutUint64(cluster[:], n.rnd.next())
 	core, err := raft.New(raft.Config{
@@ -140,16 +148,13 @@ func (n *node) start() {
 	if err != nil {
 		w.fail("node %d does not start: %v", n.id, err)
 	}
-	if witnessed {
-		w.operated("told what it lost")
-		core.Witnessed(*d.mark, n.clock())
-	}
 	w.note("node %d starts: term %d base %d last %d/%d, applied %d, mark %v", n.id, d.hard.Term, d.base, r.Last, r.LastTerm, r.Applied, d.mark)
 	n.core, n.frozen, n.deferred, n.timeout = core, false, nil, w.timeout
 	n.writer = pipeline.NewWriter(d.hard, r.Last, 256<<n.rnd.intn(9))
 	n.soft = raft.SoftState{Term: d.hard.Term, Commit: 0, Last: r.Last}
 	n.applyAt, n.saving, n.aside = w.now, false, false
 	n.pending, n.deciding, n.reads, n.lookers = pipeline.Proposals[proposal]{}, nil, nil, nil
+	n.marks, n.met = [maxID + 1]seen{}, [maxID + 1]int{}
 	n.log = segment{d.base, d.baseRef, slices.Clone(d.refs)}
 	n.restoreConfigs()
 	n.noteContacts()
@@ -157,25 +162,17 @@ func (n *node) start() {
 }
 
 // restored is what the daemon's storage finds, and sets the state machine to what it has.
-func (n *node) restored() raft.Restored {
+func (n *node) restored(st *storage.State) raft.Restored {
 	d, w := &n.disk, n.w
-	end := d.end()
-	r := raft.Restored{HardState: d.hard, Base: raft.Mark{LastTerm: d.baseRef.term, Last: d.base}, First: d.base + 1,
-		Last: end.Last, LastTerm: end.LastTerm, Recovering: d.mark}
-	for i := range d.log {
-		e := d.log[i]
-		if k := len(r.Runs); k == 0 || r.Runs[k-1].Term != e.Term {
-			r.Runs = append(r.Runs, raft.TermRun{First: e.Index, Term: e.Term})
-		}
-		if e.Kind == raft.EntryConfig {
-			r.ConfigPrev, r.Config = r.Config, &e
-		}
-	}
-	if tail := len(d.log); tail > 0 {
+	r := raft.Restored{HardState: st.HardState, Base: st.Base, First: st.First, Last: st.Last, LastTerm: st.LastTerm, Runs: st.Runs,
+		Config: st.Config, ConfigPrev: st.ConfigPrev, Recovering: st.Recovering}
+	if tail := len(d.refs); tail > 0 {
 		if n.rnd.chance(2) {
 			tail = 1 + n.rnd.intn(tail) // the rest has to be fetched
 		}
-		r.Tail = slices.Clone(d.log[len(d.log)-tail:])
+		for i := st.Last - uint64(tail) + 1; i <= st.Last; i++ {
+			r.Tail = append(r.Tail, *d.entry(i))
+		}
 	}
 	// What was received and is not installed is not what this log goes on from.
 	n.machine = newMachine(n.flags)
@@ -339,7 +336,7 @@ func (n *node) fetch(f raft.FetchRequest) {
 		var es []raft.Entry
 		size := 0
 		for i := f.Lo; i > d.base && i < f.Hi && i <= d.segment.last(); i++ {
-			e := d.log[i-d.base-1]
+			e := *d.entry(i)
 			size += e.Size()
 			if len(es) > 0 && size > f.MaxBytes {
 				break

@@ -216,7 +216,7 @@ func (w *world) replace(n *node, conf *raft.Configuration, m raft.Member) {
 	what := "replace"
 	switch {
 	case lost:
-		if what = "replace what is lost"; old == nil || old.gone || old.incarnation == m.Former || w.chance(3) {
+		if what = "replace what is lost"; old == nil || old.gone || old.refused != nil || old.incarnation == m.Former || w.chance(3) {
 			fresh()
 		}
 	case w.chance(3):

@@ -29,7 +29,7 @@ func (n *node) checkPromise(m *raft.Message) {
 		if !m.Reject && (d.hard.Term < m.Term || (d.hard.Term == m.Term && d.hard.Vote != m.To)) {
 			w.fail("node %d grants its vote of term %d to %d before that is durable", n.id, m.Term, m.To)
 		}
-		if ask := n.asked[m.To]; !m.Reject && d.mark != nil && ask.term == m.Term && ask.end.Before(*d.mark) {
+		if ask := n.asked[m.To]; !m.Reject && d.mark != nil && !d.unaware && ask.term == m.Term && ask.end.Before(*d.mark) {
 			w.fail("node %d, which lost what it had up to %v, votes in term %d for %d with a log up to %v", n.id, *d.mark, m.Term, m.To, ask.end)
 		}
 	case raft.MsgAppend, raft.MsgHeartbeat, raft.MsgSnapshot:

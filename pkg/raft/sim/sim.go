@@ -96,10 +96,12 @@ type world struct {
 	now        time.Duration
 	queue      eventQueue
 	seq        uint64
-	static     []raft.Member     // the flags of the first start
-	nodes      []*node           // all that run or may run again, members or not, by ID
-	byID       [maxID + 1]*node  // nil: there is none
-	ghosts     [maxID + 1][]held // what directories that are gone had
+	static     []raft.Member      // the flags of the first start
+	nodes      []*node            // all that run or may run again, members or not, by ID
+	byID       [maxID + 1]*node   // nil: there is none
+	items      map[position]*item // entries as they are stored
+	link       []byte             // memory for one of them
+	ghosts     [maxID + 1][]held  // what directories that are gone had
 	net        network
 	truth      *truth
 	bus        bus
@@ -135,7 +137,7 @@ func Run(opt Options) (rep Report, err error) {
 		opt.Heal = 10 * time.Second
 	}
 	begin := newStream(opt.Seed, "begin", 0)
-	w := &world{opt: opt, act: &begin, hash: fnvBegin, faulty: true,
+	w := &world{opt: opt, items: map[position]*item{}, act: &begin, hash: fnvBegin, faulty: true,
 		report: Report{Seed: opt.Seed, Faults: map[string]int{}, Ops: map[string]int{}}}
 	defer func() {
 		switch p := recover().(type) {

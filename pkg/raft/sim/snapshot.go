@@ -38,7 +38,8 @@ func (n *node) save(s *snapshot) {
 	if s.meta.Index <= d.base || (d.snap != nil && s.meta.Index <= d.snap.meta.Index) {
 		return // overtaken by a leader's
 	}
-	d.snap = s
+	s.meta.Hash = d.markOf(s.meta.Index).Hash
+	d.snap, d.broken = s, false
 	w.operated("snapshot taken")
 	w.note("node %d has a snapshot at %d/%d", n.id, s.meta.Index, s.meta.Term)
 	if w.faulty && n.rnd.chance(12) {
@@ -73,7 +74,7 @@ func (n *node) cutTo(to uint64) {
 	w.operated("log cut")
 	w.note("node %d cuts its log up to %d", n.id, to)
 	n.turn()
-	n.later(n.rnd.between(0, 10*time.Millisecond), func() { n.disk.compact(to) })
+	n.later(n.rnd.between(0, 10*time.Millisecond), func() { n.compact(to) })
 }
 
 // carry brings a snapshot to a peer, outside the network of messages: it takes its time, and may never arrive.
@@ -116,6 +117,11 @@ func (n *node) carry(m raft.Message) {
 // receive makes a snapshot durable and hands it to the core, once or more.
 func (n *node) receive(s *snapshot, m raft.Message, told func(ok bool)) {
 	w := n.w
+	if w.faulty && n.disk.rnd.chance(12) {
+		w.happened("torn snapshot") // its checksum says so, and the sender is told
+		told(false)
+		return
+	}
 	n.disk.received = append(n.disk.received, s)
 	life := n.life
 	hand := func() {

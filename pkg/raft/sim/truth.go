@@ -147,7 +147,7 @@ func (t *truth) elected(w *world, n *node, before *configEntry, committed uint64
 		w.fail("node %d leads term %d with another directory than the one that is recorded", n.id, term)
 	case n.aside:
 		w.fail("node %d leads term %d though it stood aside", n.id, term)
-	case n.disk.mark != nil:
+	case n.disk.mark != nil && !n.disk.unaware:
 		w.fail("node %d leads term %d without what it lost up to %v", n.id, term, *n.disk.mark)
 	}
 	// What it takes for committed was compared before; what is below its base was committed.
