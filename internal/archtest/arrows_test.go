@@ -33,19 +33,20 @@ var arrows = map[string][]string{
 	"pkg/raft/storage":        {"pkg/raft", "internal/canary", "pkg/raft/storage/ledger"},
 	"pkg/raft/storage/ledger": {"pkg/raft", "pkg/raft/storage", "internal/canary"},
 	"pkg/raft/pipeline":       {"pkg/raft", "pkg/raft/storage", "internal/canary"},
-	"pkg/raft/sim":            {"pkg/raft", "pkg/raft/storage", "pkg/raft/pipeline", "internal/machine", "internal/service/decide", "internal/canary", "pkg/raft/storage/ledger"},
+	"pkg/raft/sim":            {"pkg/raft", "pkg/raft/storage", "pkg/raft/pipeline", "internal/machine", "internal/service/decide", "pkg/client/lease", "internal/canary", "pkg/raft/storage/ledger"},
 	"pkg/raft/node":           {"pkg/raft", "pkg/raft/storage", "pkg/raft/pipeline", "pkg/transport", "internal/canary"},
 	"pkg/raft/redirect":       {},
 	"pkg/transport":           {"pkg/raft", "internal/canary"},
 	"pkg/locks":               {"internal/canary"},
 	"pkg/idgen":               {"internal/canary"},
 	"pkg/idgen/alloc":         {"pkg/idgen"},
-	"pkg/client":              {"api/coordd/v1", "pkg/idgen", "pkg/idgen/alloc", "internal/canary"},
+	"pkg/client":              {"pkg/client/lease", "api/coordd/v1", "pkg/idgen", "pkg/idgen/alloc", "internal/canary"},
 	"pkg/client/coorddtest":   {"pkg/client", "internal/service", "internal/machine", "pkg/raft/node", "pkg/raft", "pkg/raft/storage", "pkg/transport"},
 	"examples":                {"pkg/raft", "pkg/raft/node", "pkg/raft/redirect", "pkg/raft/storage", "pkg/transport"},
 	"pkg/metrics":             {"internal/service", "pkg/raft/node", "pkg/raft", "pkg/raft/storage", "pkg/transport", "api/coordd/v1"},
 
 	"internal/service/decide": {"pkg/raft", "internal/canary"},
+	"pkg/client/lease":        {"internal/canary"},
 }
 
 type listed struct {

@@ -16,7 +16,7 @@ import (
 )
 
 // pure are the folders whose code is a function of its inputs alone.
-var pure = []string{"pkg/raft", "pkg/raft/quorum", "pkg/raft/tracker", "pkg/raft/pipeline", "pkg/raft/storage/ledger", "pkg/locks", "pkg/idgen", "internal/machine", "internal/service/decide"}
+var pure = []string{"pkg/raft", "pkg/raft/quorum", "pkg/raft/tracker", "pkg/raft/pipeline", "pkg/raft/storage/ledger", "pkg/locks", "pkg/idgen", "internal/machine", "internal/service/decide", "pkg/client/lease"}
 
 // impureImports bring clocks, random numbers, concurrency, I/O or logging with them.
 var impureImports = []string{"math/rand", "math/rand/v2", "crypto/rand", "os", "net", "log", "log/slog", "sync", "sync/atomic",

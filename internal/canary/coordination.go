@@ -45,6 +45,7 @@ const (
 	ClientChecksAtUse       Guard = "client-checks-at-use"
 	LostSessionStaysLost    Guard = "lost-session-stays-lost"
 	TicketTakenOnce         Guard = "ticket-taken-once"
+	AnswerTakenOnce         Guard = "answer-taken-once"
 	EventOfOwnGeneration    Guard = "event-of-own-generation"
 	MissingNeedsLaterAnswer Guard = "missing-needs-later-answer"
 	UnknownAfterRepeat      Guard = "unknown-after-repeat"
@@ -94,6 +95,7 @@ var coordinationGuards = []Info{
 	{ClientChecksAtUse, "coordination, sessions", "a client does not look at the clock when it uses its session"},
 	{LostSessionStaysLost, "coordination, later keepalive revives ghost holds", "a session whose time ran out is taken up again when an answer comes"},
 	{TicketTakenOnce, "coordination, late reply installed twice", "a late answer brings back a hold that was given up"},
+	{AnswerTakenOnce, "coordination, late reply installed twice", "a second answer to one request, a range of numbers say, is installed beside the first"},
 	{EventOfOwnGeneration, "coordination, resume", "a client takes the events of another generation for its own"},
 	{MissingNeedsLaterAnswer, "coordination, ticket state", "an answer from before a grant ends the grant"},
 	{UnknownAfterRepeat, "coordination, sessions", "a repeated request that meets an ended session counts as not executed"},

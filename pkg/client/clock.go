@@ -7,18 +7,13 @@ import (
 	"time"
 
 	"github.com/coordd/coordd/internal/canary"
-)
-
-const (
-	// clockGuard is taken off every instant that the cluster names.
-	clockGuard = 50 * time.Millisecond
-	// jumpLimit is how far wall and monotonic time may move apart between two renewals. Beyond it the machine
-	// slept, or its clock was set, and nobody knows how much time passed. Below it the larger of the two counts.
-	jumpLimit = time.Second
+	terms "github.com/coordd/coordd/pkg/client/lease"
 )
 
 // instant is one reading of both clocks, counted from the reader's start.
 type instant struct{ mono, wall time.Duration }
+
+func (i instant) reading() terms.Instant { return terms.Instant{Mono: i.mono, Wall: i.wall} }
 
 // systemClock returns a reader of this machine's clocks.
 func systemClock() func() instant {
@@ -38,13 +33,7 @@ type lease struct {
 
 	lost atomic.Pointer[error]
 	mu   sync.Mutex // held to move term forward
-	term atomic.Pointer[leaseTerm]
-}
-
-// leaseTerm is what one answer of open, resume or keepalive gave.
-type leaseTerm struct {
-	sent   instant       // when the very message was sent that this is the answer to
-	budget time.Duration // how long from then on
+	term atomic.Pointer[terms.Term]
 }
 
 // renew takes the answer to a message sent at sent: cluster time now and the session's deadline. It returns
@@ -52,16 +41,10 @@ type leaseTerm struct {
 func (l *lease) renew(sent instant, now, deadline int64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if canary.Broken(canary.ClientCountsFromSend) {
-		sent = l.clock()
-	}
-	next := &leaseTerm{sent: sent, budget: time.Duration(float64(deadline-now)*(1-l.drift)) - clockGuard}
-	if canary.Broken(canary.ClientAllowsForDrift) {
-		next.budget = time.Duration(deadline - now)
-	}
+	next := terms.NewTerm(sent.reading(), l.clock().reading(), now, deadline, l.drift)
 	old := l.term.Load()
 	if old == nil {
-		l.term.Store(next)
+		l.term.Store(&next)
 		return l.remaining() > 0
 	}
 	if l.remaining() <= 0 {
@@ -70,8 +53,8 @@ func (l *lease) renew(sent instant, now, deadline int64) bool {
 		}
 		l.lost.Store(nil)
 	}
-	if next.sent.mono+next.budget > old.sent.mono+old.budget {
-		l.term.Store(next)
+	if next.Outlasts(*old) {
+		l.term.Store(&next)
 	}
 	return true
 }
@@ -81,16 +64,16 @@ func (l *lease) remaining() time.Duration {
 	if l.lost.Load() != nil {
 		return 0
 	}
-	t, now := l.term.Load(), l.clock()
-	mono, wall := now.mono-t.sent.mono, now.wall-t.sent.wall
-	if apart := wall - mono; (apart <= jumpLimit && apart >= -jumpLimit) || canary.Broken(canary.ClientSeesJumps) {
-		if left := t.budget - max(mono, wall); left > 0 {
-			return left
-		}
-		l.lose(fmt.Errorf("no renewal was answered for %v: %w", max(mono, wall).Round(time.Millisecond), ErrSessionExpired))
-		return 0
+	t, now := l.term.Load(), l.clock().reading()
+	left, jumped := t.Left(now)
+	if left > 0 {
+		return left
 	}
-	l.lose(fmt.Errorf("the machine slept or its clock was set (wall time moved by %v, monotonic time by %v): %w", wall, mono, ErrSessionExpired))
+	if mono, wall := t.Passed(now); jumped {
+		l.lose(fmt.Errorf("the machine slept or its clock was set (wall time moved by %v, monotonic time by %v): %w", wall, mono, ErrSessionExpired))
+	} else {
+		l.lose(fmt.Errorf("no renewal was answered for %v: %w", max(mono, wall).Round(time.Millisecond), ErrSessionExpired))
+	}
 	return 0
 }
 

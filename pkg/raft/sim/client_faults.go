@@ -4,6 +4,7 @@ import (
 	"time"
 
 	replicated "github.com/coordd/coordd/internal/machine"
+	"github.com/coordd/coordd/pkg/client/lease"
 )
 
 // clientFaults are what clients do wrong or suffer, and what happens to NATS between them and the cluster.
@@ -162,6 +163,6 @@ func (w *world) force() bool {
 	c.ask(what, 0, func() (message, bool) {
 		tries++
 		return message{cmd: cmd}, tries < 6
-	}, func(*answer, instant) {})
+	}, func(*answer, lease.Instant) {})
 	return true
 }

@@ -2,6 +2,7 @@ package sim
 
 import (
 	replicated "github.com/coordd/coordd/internal/machine"
+	"github.com/coordd/coordd/pkg/client/lease"
 )
 
 // numbers is what a process has left of a range.
@@ -27,7 +28,7 @@ func (c *client) allocate(name string, want, least int64) {
 	c.ask("allocate without a session", 0, func() (message, bool) {
 		tries++ // each that is executed takes a range of its own
 		return message{cmd: cmd}, tries <= 3
-	}, func(a *answer, _ instant) { install(&a.reply) })
+	}, func(a *answer, _ lease.Instant) { install(&a.reply) })
 }
 
 // useNumbers uses the next of what is at hand. A range outlives its session.
@@ -74,7 +75,7 @@ func (c *client) read(q query) {
 		try := q
 		try.floor = c.w.truth.highestAck
 		return message{read: &try}, tries <= 5
-	}, func(a *answer, _ instant) {
+	}, func(a *answer, _ lease.Instant) {
 		c.w.seen.read(c, &q, a, begun)
 	})
 }

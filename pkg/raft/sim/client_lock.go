@@ -4,7 +4,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/coordd/coordd/internal/canary"
 	replicated "github.com/coordd/coordd/internal/machine"
+	"github.com/coordd/coordd/pkg/client/lease"
 )
 
 // ticketState only moves forward, whatever comes twice, late or in another order.
@@ -79,13 +81,13 @@ func (t *ticket) queued(index uint64) {
 	if t.state >= ticketQueued {
 		return
 	}
-	t.state, t.learned = ticketQueued, t.s.c.instant().mono
+	t.state, t.learned = ticketQueued, t.s.c.instant().Mono
 	t.s.plan() // renewals are the backup for the grant's event
 }
 
 // granted takes the grant, once.
 func (t *ticket) granted(fence, index uint64) {
-	if t.state >= ticketOver || t.s.ended {
+	if (t.state >= ticketOver && !canary.Broken(canary.TicketTakenOnce)) || t.s.ended {
 		return
 	}
 	if t.state == ticketQueued {
@@ -113,7 +115,7 @@ func (s *clientSession) take(lock string, ticket, fence, index uint64) {
 		return
 	}
 	c := s.c
-	h := &hold{s: s, lock: lock, ticket: ticket, fence: fence, index: index, learned: c.instant().mono}
+	h := &hold{s: s, lock: lock, ticket: ticket, fence: fence, index: index, learned: c.instant().Mono}
 	s.holds = append(s.holds, h)
 	c.w.seen.believed(h)
 	// It uses what the lock guards, for a while, and gives it back.
@@ -194,7 +196,7 @@ func (s *clientSession) event(e *replicated.Event) {
 	case e.Generation > s.generation:
 		s.end(true)
 		return
-	case e.Generation < s.generation:
+	case e.Generation < s.generation && !canary.Broken(canary.EventOfOwnGeneration):
 		return
 	case e.Kind == replicated.EventSessionExpired:
 		if e.Reason != "expired" {
@@ -233,7 +235,7 @@ func (s *clientSession) event(e *replicated.Event) {
 }
 
 // reconcile brings tickets and holds up to date with the service's picture of them.
-func (s *clientSession) reconcile(sent instant, reply *replicated.Reply) {
+func (s *clientSession) reconcile(sent lease.Instant, reply *replicated.Reply) {
 	r := reply.Session
 	listed := func(fence uint64) bool {
 		return slices.ContainsFunc(r.Holds, func(h replicated.Hold) bool { return h.Fence == fence })
@@ -261,7 +263,7 @@ func (s *clientSession) reconcile(sent instant, reply *replicated.Reply) {
 	// What is missing is lost only if this answer is later than what is known: by its index, or because its question was
 	// sent after that was learned.
 	later := func(index uint64, learned time.Duration) bool {
-		return index != 0 && reply.Index > index || sent.mono > learned
+		return canary.Broken(canary.MissingNeedsLaterAnswer) || index != 0 && reply.Index > index || sent.Mono > learned
 	}
 	for _, h := range slices.Clone(s.holds) {
 		if !listed(h.fence) && later(h.index, h.learned) {
@@ -286,7 +288,7 @@ func (t *ticket) askAgain() {
 		m := message{cmd: s.command(replicated.KindLockAcquire, t.lock, t.seq)}
 		m.cmd.Acquire = &replicated.Acquire{Mode: replicated.Exclusive, Wait: t.wait}
 		return m, t.state < ticketOver && s.alive()
-	}, func(a *answer, _ instant) {
+	}, func(a *answer, _ lease.Instant) {
 		if !s.ended && !s.gone(&a.reply) {
 			t.take(&a.reply)
 		}

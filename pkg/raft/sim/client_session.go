@@ -4,15 +4,13 @@ import (
 	"encoding/binary"
 	"time"
 
+	"github.com/coordd/coordd/internal/canary"
 	replicated "github.com/coordd/coordd/internal/machine"
+	"github.com/coordd/coordd/pkg/client/lease"
 )
 
-// clockGuard and jumpLimit are those of the Go client.
-const (
-	clockGuard      = 50 * time.Millisecond
-	jumpLimit       = time.Second
-	waitingInterval = time.Second // how often a session that waits for something is renewed at least
-)
+// waitingInterval is how often a session that waits for something is renewed at least.
+const waitingInterval = time.Second
 
 // clientSession is what a process knows of its session.
 type clientSession struct {
@@ -22,9 +20,8 @@ type clientSession struct {
 	generation uint64
 	ttl        time.Duration
 
-	sent   instant       // of the message that the lease counts from
-	budget time.Duration // how long from then on
-	lost   bool          // by the local clock, for good
+	term lease.Term
+	lost bool // by the local clock, for good
 
 	next, floor uint64 // seq of the next command; the lowest outstanding one
 	over        map[uint64]bool
@@ -55,7 +52,7 @@ func (c *client) open() {
 			return message{}, false
 		}
 		return message{cmd: cmd}, true
-	}, func(a *answer, sent instant) {
+	}, func(a *answer, sent lease.Instant) {
 		c.opening = false
 		r := a.reply.Session
 		if a.reply.Code != replicated.OK {
@@ -67,9 +64,9 @@ func (c *client) open() {
 }
 
 // begin uses a session that was opened or taken over.
-func (c *client) begin(s *clientSession, sent instant, r *replicated.SessionReply) {
+func (c *client) begin(s *clientSession, sent lease.Instant, r *replicated.SessionReply) {
 	c.w.seen.told(s, r)
-	s.sent, s.budget = sent, c.w.budget(r)
+	s.term = c.term(sent, r)
 	if s.remaining() <= 0 {
 		s.farewell() // the answer came after its end
 		return
@@ -78,19 +75,21 @@ func (c *client) begin(s *clientSession, sent instant, r *replicated.SessionRepl
 	s.plan()
 }
 
-// budget is how long a client may rely on its session from the sending of its question on: the deadline counts from
-// then, by a clock that may run slower than the cluster's.
-func (w *world) budget(r *replicated.SessionReply) time.Duration {
-	return time.Duration(float64(r.Deadline-r.Now)*(1-w.clientDrift)) - clockGuard
+// term is what an answer that moves a session's clock says, by the client's own.
+func (c *client) term(sent lease.Instant, r *replicated.SessionReply) lease.Term {
+	return lease.NewTerm(sent, c.instant(), r.Now, r.Deadline, c.w.clientDrift)
 }
 
 // renew takes the answer to a message of this session that moves its clock; false if it comes too late.
-func (s *clientSession) renew(sent instant, r *replicated.SessionReply) bool {
+func (s *clientSession) renew(sent lease.Instant, r *replicated.SessionReply) bool {
 	if s.remaining() <= 0 {
-		return false
+		if !canary.Broken(canary.LostSessionStaysLost) {
+			return false
+		}
+		s.lost = false
 	}
-	if budget := s.c.w.budget(r); sent.mono+budget > s.sent.mono+s.budget {
-		s.sent, s.budget = sent, budget
+	if next := s.c.term(sent, r); next.Outlasts(s.term) {
+		s.term = next
 	}
 	return true
 }
@@ -100,12 +99,8 @@ func (s *clientSession) remainingAt(t time.Duration) time.Duration {
 	if s.lost || s.ended {
 		return 0
 	}
-	now := s.c.instantAt(t)
-	mono, wall := now.mono-s.sent.mono, now.wall-s.sent.wall
-	if apart := wall - mono; apart > jumpLimit || apart < -jumpLimit {
-		return 0
-	}
-	return max(0, s.budget-max(mono, wall))
+	left, _ := s.term.Left(s.c.instantAt(t))
+	return left
 }
 
 // remaining looks at the clock as the client does at each use: what it finds lost is lost for good.
@@ -122,7 +117,7 @@ func (s *clientSession) alive() bool {
 	if s.ended {
 		return false
 	}
-	if s.remaining() > 0 {
+	if s.remaining() > 0 || canary.Broken(canary.ClientChecksAtUse) {
 		return true
 	}
 	s.c.w.operated("session lost by the local clock")
@@ -159,7 +154,7 @@ func (s *clientSession) farewell() {
 	begun := s.c.w.now
 	s.c.ask("farewell", 0, func() (message, bool) {
 		return message{cmd: s.command(replicated.KindSessionClose, "", 0)}, s.c.w.now-begun < 2*s.ttl
-	}, func(*answer, instant) {})
+	}, func(*answer, lease.Instant) {})
 }
 
 // close gives everything back.
@@ -167,7 +162,7 @@ func (s *clientSession) close() {
 	s.end(true)
 	s.c.ask("close", 0, func() (message, bool) {
 		return message{cmd: s.command(replicated.KindSessionClose, "", 0)}, true
-	}, func(a *answer, _ instant) {})
+	}, func(a *answer, _ lease.Instant) {})
 }
 
 // command is the envelope of a command as of now.
@@ -205,7 +200,7 @@ func (s *clientSession) keepalive() {
 			return message{}, false
 		}
 		return message{cmd: s.command(replicated.KindSessionKeepalive, "", 0)}, true
-	}, func(a *answer, sent instant) {
+	}, func(a *answer, sent lease.Instant) {
 		s.renewing = false
 		if s.ended {
 			return
@@ -256,7 +251,7 @@ func (s *clientSession) execute(what string, cmd replicated.Command, then func(*
 		env := s.command(cmd.Kind, cmd.Name, seq)
 		m.cmd.Session, m.cmd.Secret, m.cmd.Generation, m.cmd.Seq, m.cmd.Ack, m.cmd.EventsSeen = env.Session, env.Secret, env.Generation, seq, env.Ack, env.EventsSeen
 		return m, true
-	}, func(a *answer, _ instant) {
+	}, func(a *answer, _ lease.Instant) {
 		if s.ended || s.gone(&a.reply) {
 			return
 		}
@@ -287,7 +282,7 @@ func (c *client) resume(of *clientSession) {
 		}
 		return message{cmd: replicated.Command{Kind: replicated.KindSessionResume, Namespace: namespace, Session: of.id, Secret: of.secret,
 			Resume: &replicated.Resume{Nonce: nonce}}}, true
-	}, func(a *answer, sent instant) {
+	}, func(a *answer, sent lease.Instant) {
 		c.opening = false
 		r := a.reply.Session
 		if a.reply.Code != replicated.OK {

@@ -3,6 +3,7 @@ package sim
 import (
 	"time"
 
+	"github.com/coordd/coordd/internal/canary"
 	replicated "github.com/coordd/coordd/internal/machine"
 	"github.com/coordd/coordd/internal/service/decide"
 	"github.com/coordd/coordd/pkg/raft"
@@ -87,7 +88,7 @@ func (r *reign) rise() {
 // prove waits until NATS is shown to carry messages through the other members, and serves then.
 func (r *reign) prove() {
 	n := r.n
-	if !n.w.carried(n) {
+	if !n.w.carried(n) && !canary.Broken(canary.ServingAfterProbe) {
 		r.later(retryPause, r.prove)
 		return
 	}
@@ -149,7 +150,7 @@ func (r *reign) handle(m *message) {
 		return
 	}
 	if r.calls >= maxOutstanding {
-		if n.leased() {
+		if n.leased() || canary.Broken(canary.BusyNeedsLease) {
 			n.w.bus.respond(n.w, n, m, &answer{status: busy})
 		}
 		return

@@ -3,6 +3,7 @@ package sim
 import (
 	"time"
 
+	"github.com/coordd/coordd/internal/canary"
 	replicated "github.com/coordd/coordd/internal/machine"
 )
 
@@ -78,10 +79,14 @@ func (b *bus) request(w *world, m *message) {
 	}
 	b.travel(w, &c.rnd, func() {
 		heard := false
+		group := canary.Broken(canary.PlainSubscriptions)
 		for _, n := range w.nodes {
 			r := n.reign
 			if r == nil || !r.subscribed || n.core == nil || !b.reaches(n) {
 				continue
+			}
+			if heard && group {
+				break // NATS gives a message to one of a queue group
 			}
 			if heard {
 				w.operated("request to two leaders")

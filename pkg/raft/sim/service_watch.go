@@ -3,6 +3,7 @@ package sim
 import (
 	"time"
 
+	"github.com/coordd/coordd/internal/canary"
 	"github.com/coordd/coordd/internal/service/decide"
 	"github.com/coordd/coordd/pkg/raft"
 )
@@ -16,7 +17,7 @@ const (
 // make a majority with it.
 func (w *world) carried(n *node) bool {
 	if !w.bus.reaches(n) {
-		return false
+		return canary.Broken(canary.ProbeThroughOthers)
 	}
 	need, voters, self := 0, 0, false
 	for i := range n.conf().Members {
@@ -68,7 +69,7 @@ func (r *reign) handOver() {
 	for i := range conf.Members {
 		m := &conf.Members[i]
 		to := w.byID[m.ID]
-		if m.ID == n.id || m.Learner || m.Standby || to == nil || !to.awake() || w.net.blocked(n.id, m.ID) || !w.carried(to) {
+		if m.ID == n.id || m.Learner || m.Standby || to == nil || !to.awake() || w.net.blocked(n.id, m.ID) || !w.carried(to) && !canary.Broken(canary.HandOverToHealthy) {
 			continue
 		}
 		err := n.core.TransferLeadership(m.ID, n.clock())
@@ -105,6 +106,10 @@ type looker struct {
 
 // readThen proves a read's index and looks once that is applied. A proven read is final, whoever leads by then.
 func (n *node) readThen(m *message) {
+	if canary.Broken(canary.ServiceReadProved) {
+		n.look(m)
+		return
+	}
 	n.readID++
 	n.reads = append(n.reads, pendingRead{id: n.readID, floor: m.read.floor, done: func(r raft.ReadState) {
 		n.lookers = append(n.lookers, looker{r.Index, m})
