@@ -125,7 +125,10 @@ func (d *Daemon) checkDisk(context.Context) error {
 	if free < reserveBytes {
 		return fmt.Errorf("%d MiB are free, less than the reserve of %d MiB: writes are refused", free>>20, reserveBytes>>20)
 	}
-	if d.node.Status().Stalled {
+	switch st := d.node.Status(); {
+	case st.Full:
+		return fmt.Errorf("%d MiB are free: a write waits for room", free>>20)
+	case st.Stalled:
 		return errors.New("a write has been under way for too long")
 	}
 	return nil

@@ -89,19 +89,6 @@ func (d *disk) readOnly(on bool) error {
 	return system("mount", "-o", "remount,"+mode, d.mount)
 }
 
-// grow makes the disk larger while it is mounted, as a volume is grown.
-func (d *disk) grow(mib int64) error {
-	if err := os.Truncate(d.image, mib<<20); err != nil {
-		return err
-	}
-	loop, err := exec.Command("losetup", "--noheadings", "--output", "NAME", "--associated", d.image).Output()
-	if err != nil {
-		return fmt.Errorf("losetup --associated %s: %w", d.image, err)
-	}
-	device := string(loop[:max(0, len(loop)-1)])
-	return errors.Join(system("losetup", "--set-capacity", device), system("resize2fs", device))
-}
-
 // fillUp puts a file on the disk that leaves so many MiB free, and returns its path.
 func (d *disk) fillUp(leaveMiB int64) (string, error) {
 	var fs unix.Statfs_t

@@ -16,10 +16,16 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/coordd/coordd/pkg/client"
 )
 
-// hangLimit is when a node that neither serves nor ends counts as hung. It is no measure of speed.
-const hangLimit = 90 * time.Second
+const (
+	// hangLimit is when a node that neither serves nor ends counts as hung. It is no measure of speed.
+	hangLimit = 5 * time.Minute
+	// ttl of the clients' sessions: no fault here takes as long, on a busy machine neither.
+	ttl = 3 * time.Minute
+)
 
 // drill is a cluster of three nodes on disks of their own, under load, of which one or more are maltreated.
 type drill struct {
@@ -52,9 +58,14 @@ func (d *drill) begin() {
 		dirs = append(dirs, filepath.Join(disk.mount, "data"))
 	}
 	d.c = newCluster(d.t, buildBinary(d.t), dirs)
+	for _, nd := range d.c.nodes {
+		// Twice the default: it is the disks that are tried here, not a machine that does much else.
+		nd.args = append(nd.args, "--election-timeout-min", "300ms")
+	}
 	d.c.startAll()
 	d.w = newWorkload(d.t, d.c.urls(), 24)
 	d.w.payload = strings.Repeat("payload ", 500)
+	d.w.options = []client.Option{client.WithTTL(ttl)}
 	d.anchor = holdAnchor(d.t, d.w)
 }
 
@@ -236,11 +247,14 @@ func (d *drill) replace(nd *node) error {
 	d.c.waitReady(hangLimit, others...)
 	replaced := make(chan error, 1)
 	go func() {
-		out, err := d.coordd("member", "replace", nd.name)
-		if err != nil {
-			err = fmt.Errorf("member replace %s: %w\n%s", nd.name, err, out)
+		for tries := 3; ; tries-- { // the leader may change on the way
+			out, err := d.coordd("member", "replace", nd.name)
+			if err == nil || tries == 0 {
+				replaced <- err
+				return
+			}
+			d.t.Logf("member replace %s: %v\n%s", nd.name, err, out)
 		}
-		replaced <- err
 	}()
 	old := nd.args
 	nd.args = append(withoutFlag(old, "--peers"), "--join", strings.Join(peers, ","))

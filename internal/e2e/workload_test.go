@@ -118,7 +118,7 @@ func (w *workload) pick() (string, *resource) {
 // goOn makes a workload that starts a history of its own and knows what the clients before it were given.
 func (w *workload) goOn() *workload {
 	next := newWorkload(w.t, w.urls, len(w.locks))
-	next.payload, next.ids, next.fences = w.payload, w.ids, w.fences
+	next.options, next.payload, next.ids, next.fences = w.options, w.payload, w.ids, w.fences
 	return next
 }
 

@@ -95,7 +95,7 @@ func TestALeaderWithAFullDiskHandsOver(t *testing.T) {
 		c.propose(next, "after")
 		time.Sleep(10 * time.Second) // virtual: long enough to stand, if it were to
 		s := old.Status()
-		if old.Err() != nil || s.Role == raft.Leader || s.Term != term+1 && s.Term != term || !s.Stalled {
+		if old.Err() != nil || s.Role == raft.Leader || s.Term != term+1 && s.Term != term || !s.Stalled || !s.Full {
 			t.Errorf("with a full disk (%v): %+v", old.Err(), s)
 		}
 		durable := s.Durable
@@ -107,7 +107,7 @@ func TestALeaderWithAFullDiskHandsOver(t *testing.T) {
 		empty(old)
 		c.barrier(old)
 		time.Sleep(time.Second) // virtual
-		if s := old.Status(); s.Stalled || s.Durable <= durable {
+		if s := old.Status(); s.Stalled || s.Full || s.Durable <= durable {
 			t.Errorf("with room: %+v", s)
 		}
 		wantLines(t, out, old, 1)

@@ -39,6 +39,7 @@ type Status struct {
 	Recovering bool // this log lacks something that it once acknowledged
 	Blank      bool // empty, and may neither vote nor stand yet
 	Stalled    bool // the disk has stalled, or is full: this member does not stand
+	Full       bool // a write waits for room on the disk
 	Removed    bool // the cluster has removed this member
 	// Joining says how far a node is that wants to be taken in, or to have its record changed; empty: there is nothing.
 	Joining string
@@ -92,7 +93,7 @@ func (l *loop) refreshStatus(now time.Duration) {
 		ID: n.cfg.ID, Name: n.cfg.Name, Incarnation: n.found.Incarnation,
 		Role: l.soft.Role, Term: l.soft.Term, Leader: l.soft.Leader,
 		Durable: core.Durable, Removed: core.Removed,
-		Recovering: l.soft.Recovering, Blank: l.soft.Blank, Stalled: l.disk.stalled, Transferee: core.Transferee,
+		Recovering: l.soft.Recovering, Blank: l.soft.Blank, Stalled: l.disk.stalled, Full: l.disk.full, Transferee: core.Transferee,
 		Active: core.Active, ActiveIndex: core.ActiveIndex, Proposed: core.Proposed, ProposedIndex: core.ProposedIndex,
 		Core: l.core.Stats,
 	}
