@@ -13,13 +13,15 @@ FUZZTIME ?= 20s
 FUZZJOBS ?= $(shell nproc)
 E2E_DURATION ?= 60s
 # `make test-disk`: power cuts of one node, of two of three, and of all at once; corruptions of a stopped node's
-# directory; failed syncs; the seed, 0 for a random one.
+# directory; failed syncs; the seed, 0 for a random one; whether a disk is filled, and stalled.
 DISK_CUTS ?= 20
 DISK_CUTS_MAJORITY ?= 5
 DISK_CUTS_ALL ?= 5
 DISK_CORRUPTIONS ?= 80
-DISK_SYNC_ERRORS ?= 0
+DISK_SYNC_ERRORS ?= 6
 DISK_SEED ?= 0
+DISK_FULL ?= true
+DISK_STALL ?= true
 # Rounds over every fault in `make test-net`, the seed of their order (0: a random one), and a limit of time (0s: none).
 NET_ROUNDS ?= 1
 NET_SEED ?= 0
@@ -61,7 +63,7 @@ test-e2e: ## three real processes, 16 clients, a random node killed every 4 s; h
 test-disk: ## power cuts, damage, a full, a failing and a stalled disk under real nodes (root, mkfs.ext4, strace)
 	COORDD_COVERED=$(COVERED) internal/e2e/disk.sh $(GO) test -tags disk -count=1 -timeout 180m -v -run '^TestDisk$$' ./internal/e2e \
 	  -args -disk.seed=$(DISK_SEED) -disk.cuts=$(DISK_CUTS) -disk.cuts-majority=$(DISK_CUTS_MAJORITY) -disk.cuts-all=$(DISK_CUTS_ALL) \
-	  -disk.corruptions=$(DISK_CORRUPTIONS) -disk.sync-errors=$(DISK_SYNC_ERRORS)
+	  -disk.corruptions=$(DISK_CORRUPTIONS) -disk.sync-errors=$(DISK_SYNC_ERRORS) -disk.full=$(DISK_FULL) -disk.stall=$(DISK_STALL)
 
 test-net: ## partitions in network namespaces, and a proxy that breaks what it carries (root, ip, nft)
 	$(GO) test -tags net -c -o bin/net.test ./internal/e2e
