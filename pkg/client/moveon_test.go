@@ -104,3 +104,18 @@ func repeat(f Fate, n int) (fates []Fate) {
 	}
 	return fates
 }
+
+func TestPatienceGrowsByRounds(t *testing.T) {
+	t.Parallel()
+	var d desert
+	for moves, want := range map[int64]time.Duration{0: time.Second, 2: time.Second, 3: 2 * time.Second, 5: 2 * time.Second, 6: 4 * time.Second, 9: 8 * time.Second, 1000: 8 * time.Second} {
+		d.moves.Store(moves)
+		if got := d.patience(3); got != want {
+			t.Errorf("after %d moves between three servers: %v, want %v", moves, got, want)
+		}
+	}
+	d.moves.Store(1000)
+	if got := d.patience(0); got != longestPatience {
+		t.Errorf("without servers: %v", got)
+	}
+}

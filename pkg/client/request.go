@@ -108,7 +108,7 @@ func (w *wire) do(ctx context.Context, r *request) (out outcome, err error) {
 					break
 				}
 				out.fail(r, ErrTimeout, false)
-				w.fruitless()
+				w.fruitless(x.sent[len(x.sent)-1])
 				wait = min(wait*3/2, max(longestTry, r.patient))
 				if silent++; silent >= suspectAfter {
 					w.suspect()
@@ -124,7 +124,7 @@ func (w *wire) do(ctx context.Context, r *request) (out outcome, err error) {
 				latest := a.try == len(x.sent)-1
 				if noResponders(a.msg) {
 					out.fail(r, ErrNoLeader, true)
-					w.fruitless()
+					w.fruitless(x.sent[a.try])
 				} else if e := replyError(a.msg); e == nil {
 					w.answeredHere()
 					out.data, out.sent = a.msg.Data, x.sent[a.try]

@@ -99,7 +99,8 @@ func (w *wire) stop() {
 func (w *wire) watch() {
 	for range w.status {
 		w.log.Debug("connected to NATS again", "server", w.nc.ConnectedUrlRedacted())
-		w.desert.leaveAt.Store(0) // the new server has its own chance
+		w.desert.heard.Store(int64(w.clock().mono)) // the new server has its own chance
+		w.desert.leaveAt.Store(0)
 		w.mu.Lock()
 		close(w.again)
 		w.again = make(chan struct{})
