@@ -100,9 +100,9 @@ func TestNetOutside(t *testing.T) {
 		servers = append(servers, s)
 	}
 	r := newRun(t, f, 3, true, nil, 6)
-	anchor := holdAnchor(t, r.w)
+	giveBack := r.idle()
 	r.runAll(outsideShapes(servers), *flagNetFor/4)
-	anchor(t)
+	giveBack()
 	r.finish()
 }
 

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -52,6 +53,9 @@ type netRun struct {
 	outside bool // the nodes use NATS servers of hosts of their own
 	px      *proxies
 	strikes int
+
+	doing atomic.Value // the name of the fault that is done
+	given atomic.Bool  // the idle holders give their locks back
 }
 
 // fault says what is done in one strike.
@@ -236,6 +240,7 @@ func (r *netRun) strike(s shape) {
 	r.t.Helper()
 	leader := r.settled()
 	r.strikes++
+	r.doing.Store(s.name)
 	r.w.rename(fmt.Sprintf("net/%d", r.strikes), netLocks)
 	r.w.forgetSuccesses()
 	var others []*node

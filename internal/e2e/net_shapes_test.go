@@ -16,18 +16,18 @@ const held = 2 * time.Second
 func TestNetThree(t *testing.T) {
 	t.Logf("seed %d (-net.seed)", netSeed())
 	r := newRun(t, newFabric(t, "n1", "n2", "n3"), 3, false, nil, 3)
-	anchor := holdAnchor(t, r.w)
+	giveBack := r.idle()
 	r.runAll(append(threeShapes(), gentleShapes()...), *flagNetFor/4)
-	anchor(t)
+	giveBack()
 	r.finish()
 }
 
 // TestNetFive does to five nodes what needs five.
 func TestNetFive(t *testing.T) {
 	r := newRun(t, newFabric(t, "n1", "n2", "n3", "n4", "n5"), 5, false, nil, 5)
-	anchor := holdAnchor(t, r.w)
+	giveBack := r.idle()
 	r.runAll(fiveShapes(), *flagNetFor/4)
-	anchor(t)
+	giveBack()
 	r.finish()
 }
 
