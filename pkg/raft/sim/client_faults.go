@@ -9,7 +9,7 @@ import (
 
 // clientFaults are what clients do wrong or suffer, and what happens to NATS between them and the cluster.
 var clientFaults = []fault{
-	{"client paused past its lease", 2, func(w *world, _ *node) bool {
+	{"client paused past its lease", 4, func(w *world, _ *node) bool {
 		c := w.holder()
 		if c.down || c.paused {
 			return false
@@ -26,7 +26,7 @@ var clientFaults = []fault{
 		w.after(w.between(50*time.Millisecond, 2*c.ttl), c.start)
 		return true
 	}},
-	{"session taken over while its owner is paused", 2, func(w *world, _ *node) bool {
+	{"session taken over while its owner is paused", 5, func(w *world, _ *node) bool {
 		c, heir := w.holder(), w.anyClient()
 		if c == heir || c.session == nil || c.paused || heir.down || heir.paused || heir.opening {
 			return false
@@ -55,7 +55,7 @@ var clientFaults = []fault{
 	{"late requests", 2, func(w *world, _ *node) bool { w.anyClient().lateRequests += 1 + w.act.intn(2); return true }},
 	{"repeated requests", 2, func(w *world, _ *node) bool { w.anyClient().repeatRequests += 1 + w.act.intn(4); return true }},
 	{"lost replies", 2, func(w *world, _ *node) bool { w.anyClient().loseAnswers += 1 + w.act.intn(4); return true }},
-	{"late replies", 2, func(w *world, _ *node) bool { w.anyClient().lateAnswers += 1 + w.act.intn(3); return true }},
+	{"late replies", 4, func(w *world, _ *node) bool { w.anyClient().lateAnswers += 1 + w.act.intn(3); return true }},
 	{"replies delivered twice", 2, func(w *world, _ *node) bool { w.anyClient().twiceAnswers += 1 + w.act.intn(4); return true }},
 	{"lost events", 2, func(w *world, _ *node) bool { w.anyClient().loseEvents += 1 + w.act.intn(6); return true }},
 	{"keepalives lost for long", 1, func(w *world, _ *node) bool { w.holder().loseBeats += 3 + w.act.intn(12); return true }},
@@ -66,7 +66,7 @@ var clientFaults = []fault{
 		return true
 	}},
 	{"forced release", 4, func(w *world, _ *node) bool { return w.force() }},
-	{"machine of a client suspended", 1, func(w *world, _ *node) bool {
+	{"machine of a client suspended", 3, func(w *world, _ *node) bool {
 		c := w.holder()
 		if !c.sleeps || c.down || c.paused {
 			return false

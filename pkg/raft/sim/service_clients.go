@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"sort"
 	"time"
 
 	replicated "github.com/coordd/coordd/internal/machine"
@@ -9,6 +10,27 @@ import (
 // seenSequence is a sequence as entries made it.
 type seenSequence struct {
 	next int64
+	line []step // all that it was to give next
+}
+
+// step is what a sequence gives next from an index on.
+type step struct {
+	index uint64
+	next  int64
+}
+
+// moved notes what a sequence gives next.
+func (q *seenSequence) moved(o *observer, next int64) {
+	q.next = next
+	q.line = append(q.line, step{o.index, next})
+}
+
+// at is what it gave next at an index.
+func (q *seenSequence) at(index uint64) int64 {
+	if i := sort.Search(len(q.line), func(i int) bool { return q.line[i].index > index }); i > 0 {
+		return q.line[i-1].next
+	}
+	return 0
 }
 
 // used is one number of a sequence.
@@ -27,20 +49,22 @@ func (o *observer) sequenceReply(c *replicated.Command, r *replicated.Reply) {
 		if q == nil || g.Lo < q.next || g.Count < 1 {
 			o.w.fail("entry %d gives %d numbers of sequence %d from %d on, which were given before", o.index, g.Count, g.SequenceID, g.Lo)
 		}
-		q.next = g.Lo + g.Count
+		q.moved(o, g.Lo+g.Count)
 		return
 	}
 	switch x := r.Seq; c.Kind {
 	case replicated.KindSeqCreate:
 		if o.sequences[x.SequenceID] == nil {
-			o.sequences[x.SequenceID] = &seenSequence{x.Next}
+			q := &seenSequence{}
+			q.moved(o, x.Next)
+			o.sequences[x.SequenceID] = q
 		}
 		o.current[c.Name] = x.SequenceID
 	case replicated.KindSeqAdvance:
 		if q := o.sequences[x.SequenceID]; x.Next < q.next {
 			o.w.fail("entry %d moves sequence %d back to %d, behind %d", o.index, x.SequenceID, x.Next, q.next)
 		} else {
-			q.next = x.Next
+			q.moved(o, x.Next)
 		}
 	case replicated.KindSeqDelete:
 		delete(o.current, c.Name)
@@ -115,6 +139,9 @@ func (o *observer) looked(n *node, q *query, s *sight) {
 		o.w.fail("node %d reads at %d, and %d was acknowledged before it was asked", n.id, at, q.floor)
 	}
 	if q.lock == "" {
+		if x := o.sequences[s.id]; s.found && (x == nil || x.at(at) != s.next) {
+			o.w.fail("node %d reads at %d that sequence %d goes on with %d, which no entry says", n.id, at, s.id, s.next)
+		}
 		return
 	}
 	if m := o.lock(q.lock).at(at); m.fence != s.fence || m.delayed != s.delayed {

@@ -58,6 +58,12 @@ func (l *seenLock) look(o *observer, info *replicated.LockInfo) {
 			l.handed(o, &h, line, info)
 		}
 	}
+	for _, f := range o.granted {
+		g := o.fences[f]
+		if g.lock == l.name && f != h.Fence && !o.over[f] && !o.dead[g.key.session] {
+			w.fail("entry %d grants %s to session %d under fence %d and takes it away again, and nothing ended that", o.index, l.name, g.key.session, f)
+		}
+	}
 	l.inOrder(o, line, info)
 	l.fence, l.delayed = h.Fence, h.Delayed
 	if !l.delayed {

@@ -94,7 +94,8 @@ type sight struct {
 	fence   uint64 // of the lock's hold; 0: free
 	delayed bool
 	waiting int
-	found   bool  // the sequence
+	found   bool // the sequence
+	id      uint64
 	next    int64 // of the sequence
 }
 
@@ -143,7 +144,7 @@ func (n *node) look(m *message) {
 		}
 	} else {
 		info, found := v.Sequence(namespace, q.sequence)
-		s.found, s.next = found, info.Next
+		s.found, s.id, s.next = found, info.SequenceID, info.Next
 	}
 	w.seen.looked(n, q, s)
 	w.bus.respond(w, n, m, &answer{index: n.machine.applied, seen: s})
