@@ -324,16 +324,33 @@ func FuzzRestore(f *testing.F) {
 	})
 }
 
+// FuzzDifferential feeds three machines the same entries. One lives through all of them; one becomes, again and again, what
+// the first one's snapshot holds; one what its own does. All answers and all states must be the same.
 func FuzzDifferential(f *testing.F) {
-	f.Add([]byte("a few bytes to begin with, each of them picks something"), uint8(10))
-	f.Fuzz(func(t *testing.T, picks []byte, half uint8) {
+	f.Add([]byte("a few bytes to begin with, each of them picks something"), []byte{10})
+	f.Add([]byte("snapshots of snapshots, one behind the other, of no entry and of many"), []byte{3, 0, 1, 31, 2, 2, 7})
+	for seed := range uint64(4) {
+		pick := randomPick(seed)
+		picks := make([]byte, 400)
+		for i := range picks {
+			picks[i] = byte(pick(256))
+		}
+		f.Add(picks, []byte{byte(pick(32)), byte(pick(32)), byte(pick(32))})
+	}
+	f.Fuzz(func(t *testing.T, picks, lengths []byte) {
 		m := New()
+		other, own := m, New()
 		w := newWorkload(m, bytesPick(picks))
-		run(t, w, int(half%64), m)
-		second := restore(t, save(t, m.View()))
-		run(t, w, 20, m, second)
-		if m.Live().Hash() != second.Live().Hash() {
-			t.Fatal("hashes differ")
+		for _, n := range append(lengths[:min(len(lengths), 16)], 20) {
+			if other == m {
+				run(t, w, int(n%32), m, own)
+			} else {
+				run(t, w, int(n%32), m, other, own)
+			}
+			if m.Live().Hash() != other.Live().Hash() || m.Live().Hash() != own.Live().Hash() {
+				t.Fatal("hashes differ")
+			}
+			other, own = restore(t, save(t, m.View())), restore(t, save(t, own.View()))
 		}
 	})
 }
