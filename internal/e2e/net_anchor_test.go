@@ -14,8 +14,12 @@ import (
 	"github.com/coordd/coordd/pkg/client"
 )
 
-// idleHolders is how many clients hold a lock through the whole run and do nothing else.
-const idleHolders = 6
+// idleHolders is how many clients hold a lock through the whole run and do nothing else; idleTTL is so long that a session
+// ends only if no renewal gets through for longer than service may be away.
+const (
+	idleHolders = 6
+	idleTTL     = 2 * patience
+)
 
 // idle takes locks that are held through the whole run by clients that only renew their sessions: what disturbs nobody who is
 // at work may still end a lease. It says at once when a hold ends, and what was done just then; the function that it returns
@@ -35,7 +39,7 @@ func (r *netRun) idle() func() {
 		}
 		r.t.Cleanup(func() { file.Close() })
 		log := hclog.New(&hclog.LoggerOptions{Level: hclog.Debug, Output: file, TimeFormat: "15:04:05.000"})
-		c, err := client.Connect(ctx, r.w.urls, append(r.w.options, client.WithOwner(fmt.Sprintf("idle-%d", i)), client.WithLogger(log))...)
+		c, err := client.Connect(ctx, r.w.urls, append(r.w.options, client.WithOwner(fmt.Sprintf("idle-%d", i)), client.WithTTL(idleTTL), client.WithLogger(log))...)
 		if err != nil {
 			r.t.Fatal(err)
 		}
