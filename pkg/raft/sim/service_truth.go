@@ -33,7 +33,8 @@ type observer struct {
 	dead     map[uint64]bool // sessions that ended in it
 	closed   map[uint64]bool // those of them that were closed
 	asked    []ticketKey     // acquires that came for the first time in it
-	delays   bool            // some lock is delayed
+	events   []replicated.Event
+	delays   bool // some lock is delayed
 }
 
 // grant is what is known of a fence.
@@ -93,7 +94,7 @@ func (o *observer) observe(n *node, e *raft.Entry, res *replicated.Result) {
 		return
 	}
 	o.index, o.now, o.floor, o.appended = e.Index, v.Now(), o.maxFence, o.w.truth.entries[at].at
-	o.granted, o.asked = o.granted[:0], o.asked[:0]
+	o.granted, o.asked, o.events = o.granted[:0], o.asked[:0], res.Events
 	o.over, o.dead, o.closed = map[uint64]bool{}, map[uint64]bool{}, map[uint64]bool{}
 	beats := len(res.Events) == 0 && !o.delays
 	for i := range res.Events {
@@ -302,6 +303,11 @@ func (o *observer) resumed(v *replicated.View, s *seenSession, r *replicated.Rep
 	}
 	if x.Generation < s.generation {
 		o.w.fail("entry %d takes the generation of session %d back from %d to %d", o.index, s.id, s.generation, x.Generation)
+	}
+	for i := range o.events { // what this very entry granted before it
+		if ev := &o.events[i]; ev.Kind == replicated.EventGranted && ev.Session == s.id && ev.Generation < x.Generation {
+			o.grant(s, ev.Ticket, ev.Fence, ev.Name)
+		}
 	}
 	s.generation = x.Generation
 	for i := range x.Holds {
