@@ -22,6 +22,7 @@ type fakeNode struct {
 	sm     *StateMachine
 	lease  atomic.Bool
 	held   atomic.Bool // entries wait for release
+	doubts atomic.Bool // no read is proved
 	refuse atomic.Pointer[error]
 	config atomic.Pointer[raft.Configuration] // nil: n1 alone
 	peers  atomic.Pointer[[]node.PeerStatus]
@@ -107,6 +108,10 @@ func (f *fakeNode) entries() []int {
 }
 
 func (f *fakeNode) SubmitRead(done func(uint64, error)) {
+	if f.doubts.Load() {
+		go done(0, raft.ErrLeadershipLost)
+		return
+	}
 	go func() { f.mu.Lock(); defer f.mu.Unlock(); done(f.index, nil) }()
 }
 
@@ -159,7 +164,15 @@ type counts struct {
 func (c *counts) DuplicateRequest()   { c.duplicates.Add(1) }
 func (c *counts) QuotaRefused(string) { c.quota.Add(1) }
 
+// newBench returns one that serves.
 func newBench(t testing.TB, l Limits, tm Timing, tunes ...func(*fakeNode, *Config)) *bench {
+	t.Helper()
+	b := startBench(t, l, tm, tunes...)
+	b.await("service", b.s.Serving)
+	return b
+}
+
+func startBench(t testing.TB, l Limits, tm Timing, tunes ...func(*fakeNode, *Config)) *bench {
 	t.Helper()
 	srv, err := natsserver.Start(natsserver.Config{Name: "n1", ClusterName: "test", Listen: "127.0.0.1:0"})
 	if err != nil {
@@ -199,7 +212,6 @@ func newBench(t testing.TB, l Limits, tm Timing, tunes ...func(*fakeNode, *Confi
 			t.Error(err)
 		}
 	})
-	b.await("service", b.s.Serving)
 	return b
 }
 

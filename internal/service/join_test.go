@@ -178,6 +178,9 @@ func TestDeposedLeaderFallsSilent(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "no responders") {
 		t.Errorf("after the end: %v", err)
 	}
+	if err := errors.Join(b.s.nc.Flush(), b.nc.Flush()); err != nil { // whatever was answered has come
+		t.Fatal(err)
+	}
 	if n := b.s.answers.outstanding.Load(); n != 1 { // the one under way is answered or lost later
 		t.Errorf("%d calls are still counted", n)
 	}

@@ -80,9 +80,6 @@ func (c *Core) ApplyDone(index uint64) {
 		return
 	}
 	c.log.applied = index
-	if es, _ := c.log.slice(index, index+1, 0); len(es) > 0 && canary.Broken(canary.StampFromLastEntry) {
-		c.clock.last, c.clock.lastAt = es[0].Time, c.now
-	}
 	c.applies.under.FreeTo(index)
 	c.log.trim(c.cfg.MaxTailBytes)
 	c.valid()

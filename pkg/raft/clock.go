@@ -30,12 +30,7 @@ func (k *clock) restore(last *Entry, snapshot *SnapshotMeta, now time.Duration) 
 }
 
 // appended notes the time of the log's new last entry.
-func (k *clock) appended(time int64, now time.Duration) {
-	if canary.Broken(canary.StampFromLastEntry) {
-		return
-	}
-	k.last, k.lastAt = time, now
-}
+func (k *clock) appended(time int64, now time.Duration) { k.last, k.lastAt = time, now }
 
 // elect takes the one anchor of a term. [To stamp from the last applied entry instead lets time stand
 // still under load and ends leases early after a failover.]

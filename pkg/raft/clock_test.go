@@ -82,6 +82,7 @@ func TestClusterTimeUnderLoad(t *testing.T) {
 	t.Parallel()
 	nw := newNetwork(t, 3)
 	l := nw.elect(1)
+	nw.pass(200 * time.Millisecond) // the others apply the first entries
 	nw.host(2).holdApply = true
 	nw.host(2).c.cfg.MaxApplyBytes = 1
 	start := l.c.log.lastEntry().Time

@@ -34,6 +34,9 @@ func (c *Core) becomeLeader() {
 	c.setLeader(c.id)
 	scratch, instants := c.lead.scratch, c.lead.instants
 	c.lead = leadership{scratch: scratch, instants: instants}
+	if es, _ := c.log.slice(c.log.applied, c.log.applied+1, 0); len(es) > 0 && canary.Broken(canary.StampFromLastEntry) {
+		c.clock.appended(es[0].Time, c.now)
+	}
 	c.clock.elect(c.now)
 	for _, p := range c.peers {
 		p.pr.Reset(c.log.last, c.newSession(), c.now)
@@ -84,7 +87,7 @@ func (c *Core) newSession() uint64 {
 func (c *Core) ready() bool { return c.role == Leader && c.log.commit >= c.lead.termStart }
 
 func (c *Core) tickLeader() {
-	if c.cfg.CheckQuorum && !c.inTouch(c.cfg.ElectionTimeoutMax) && !canary.Broken(canary.DeafLeaderStepsDown) {
+	if c.checksQuorum() && !c.inTouch(c.cfg.ElectionTimeoutMax) {
 		c.becomeFollower(c.hard.Term, 0)
 		return
 	}
@@ -98,9 +101,14 @@ func (c *Core) tickLeader() {
 	}
 }
 
+// checksQuorum reports whether a leader that hears from no majority steps down.
+func (c *Core) checksQuorum() bool {
+	return c.cfg.CheckQuorum && !canary.Broken(canary.DeafLeaderStepsDown)
+}
+
 func (c *Core) nextLeaderTick() time.Duration {
 	next := c.lead.heartbeatAt
-	if c.cfg.CheckQuorum {
+	if c.checksQuorum() {
 		next = min(next, c.touched()+c.cfg.ElectionTimeoutMax)
 	}
 	if c.lead.transfer.to != 0 {

@@ -66,10 +66,8 @@ func refuseReadIndex(c *Core, p *peer, m *Message) { c.refuse(m, MsgReadIndexRes
 // that arrive meanwhile share the next.
 func (c *Core) joinReads() {
 	if len(c.reads.waiting) > 0 && len(c.reads.joined) == 0 && c.readable() {
-		if canary.Broken(canary.ReadJoinsLaterRound) && c.lead.rounds.last > 0 {
+		if canary.Broken(canary.ReadJoinsLaterRound) {
 			c.join(c.lead.rounds.last)
-			c.finishReads()
-			return
 		}
 		c.startRound()
 	}
