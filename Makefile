@@ -26,6 +26,8 @@ DISK_STALL ?= true
 NET_ROUNDS ?= 1
 NET_SEED ?= 0
 NET_BUDGET ?= 0s
+# How long the simulator searches for one guard in `make canaries`.
+CANARY_LIMIT ?= 10m
 # Where long runs add what they covered; empty: nowhere.
 COVERED ?= $(CURDIR)/docs/testing.md
 
@@ -36,7 +38,7 @@ LOAD_ROUNDS ?= 3
 LOAD_BEHIND ?= 1000000
 LOAD_COMMANDS ?= 10000000
 
-.PHONY: help build test test-long test-e2e test-disk test-net test-load lint generate bench fuzz sim dist clean
+.PHONY: help build test test-long test-e2e test-disk test-net test-load lint generate bench fuzz sim canaries dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +75,9 @@ test-net: ## partitions in network namespaces, and a proxy that breaks what it c
 test-load: ## snapshots of a large state, a follower far behind, very many commands: figures, and nothing lost
 	$(GO) test -tags load -count=1 -timeout 90m -v -run '^TestLoad' ./internal/service -args -load.sessions=$(LOAD_SESSIONS) \
 	  -load.locks=$(LOAD_LOCKS) -load.rounds=$(LOAD_ROUNDS) -load.behind=$(LOAD_BEHIND) -load.commands=$(LOAD_COMMANDS)
+
+canaries: ## take every guard out of the product, one at a time: the simulator or a named test has to notice each
+	COORDD_COVERED=$(COVERED) $(GO) run ./internal/canary/run -record -limit $(CANARY_LIMIT)
 
 sim: ## run SEEDS simulated clusters from SEED on
 	$(GO) test -count=1 -timeout 90m -v -run '^TestSeeds$$' ./pkg/raft/sim -args -sim.seed=$(SEED) -sim.seeds=$(SEEDS)

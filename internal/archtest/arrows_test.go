@@ -25,6 +25,7 @@ var arrows = map[string][]string{
 	"internal/covered":        {},
 	"internal/fuzzall":        {"internal/covered"},
 	"internal/canary":         {},
+	"internal/canary/run":     {"internal/canary", "internal/covered"},
 	"internal/e2e":            {"pkg/client", "api/coordd/v1"},
 	"api/coordd/v1":           {},
 	"pkg/raft":                {"pkg/raft/quorum", "pkg/raft/tracker", "internal/canary"},

@@ -19,7 +19,7 @@ type Info struct {
 }
 
 // Guards returns all guards, in the order of the design's documents.
-func Guards() []Info { return slices.Concat(raftGuards, coordinationGuards) }
+func Guards() []Info { return slices.Concat(raftGuards, storageGuards, coordinationGuards) }
 
 // Find returns what there is to know about a guard; false for a name that is none.
 func Find(g Guard) (Info, bool) {

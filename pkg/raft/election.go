@@ -185,6 +185,8 @@ func (c *Core) countVotes() {
 	switch {
 	case yes > 0 && canary.Broken(canary.VoteMajority):
 		outcome = quorum.Won
+	case yes+no < voters && canary.Broken(canary.MajorityIsEnough):
+		outcome = quorum.Pending
 	case no > 0 && canary.Broken(canary.PreVoteLostByMajority):
 		outcome = quorum.Lost
 	}

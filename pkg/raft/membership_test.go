@@ -278,10 +278,10 @@ func TestRemovedMemberIsTold(t *testing.T) {
 	if gone.log.commit < index || gone.role != Standby || l.c.peer(3) != nil {
 		t.Fatalf("removed: %+v", gone.Status())
 	}
-	term := l.c.hard.Term
+	term, stood := l.c.hard.Term, gone.Stats.Elections
 	nw.pass(5 * time.Second)
-	if l.c.hard.Term != term || nw.leader() != l {
-		t.Fatal("the removed member disturbed the others")
+	if l.c.hard.Term != term || nw.leader() != l || gone.Stats.Elections != stood {
+		t.Fatalf("the removed member disturbed the others: it stood %d times", gone.Stats.Elections-stood)
 	}
 }
 

@@ -1,6 +1,10 @@
 package raft
 
-import "time"
+import (
+	"time"
+
+	"github.com/coordd/coordd/internal/canary"
+)
 
 // A recovering member lost the end of a log that it once acknowledged. It never campaigns, grants its vote
 // only to candidates whose log reaches its mark, acknowledges truthfully what it holds, and is an ordinary
@@ -11,7 +15,7 @@ import "time"
 func (c *Core) Witnessed(m Mark, now time.Duration) {
 	c.advance(now)
 	defer c.settle()
-	if !c.end().Before(m) {
+	if !c.end().Before(m) || canary.Broken(canary.WitnessedRecovers) {
 		return
 	}
 	if c.recovering == nil || c.recovering.Before(m) {

@@ -140,7 +140,9 @@ func onAppendResp(c *Core, p *peer, m *Message) {
 
 // counts reports whether an acknowledgement is that of the directory which the configuration records. [A
 // wiped directory would acknowledge in the name of the one that voted.]
-func (p *peer) counts(m *Message) bool { return m.Incarnation == p.recorded }
+func (p *peer) counts(m *Message) bool {
+	return m.Incarnation == p.recorded || canary.Broken(canary.IncarnationCounted)
+}
 
 // rejected moves to where the logs may agree, a whole term at a time (rule 11).
 func (c *Core) rejected(p *peer, m *Message) {

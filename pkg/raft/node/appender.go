@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/coordd/coordd/internal/canary"
 	"github.com/coordd/coordd/pkg/raft"
 	"github.com/coordd/coordd/pkg/raft/pipeline"
 	"github.com/coordd/coordd/pkg/raft/storage"
@@ -54,6 +55,8 @@ func (a *appender) run() {
 			}
 			if err != nil {
 				a.fail(err)
+			}
+			if err != nil && !canary.Broken(canary.FailedWriteIsTheLast) {
 				return
 			}
 			rest = rest[n:]

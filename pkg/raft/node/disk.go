@@ -3,6 +3,7 @@ package node
 import (
 	"time"
 
+	"github.com/coordd/coordd/internal/canary"
 	"github.com/coordd/coordd/pkg/raft"
 	"github.com/coordd/coordd/pkg/raft/pipeline"
 )
@@ -141,7 +142,9 @@ func (l *loop) watchDisk(now time.Duration) {
 			l.n.cfg.Logger.Error("the disk has stalled", "age", now-d.unfinished[0].at, "limit", d.limit)
 		}
 		l.n.cfg.Observer.DiskStalled(true)
-		l.core.SetStandby(true, now)
+		if !canary.Broken(canary.ProbeBeforeStanding) {
+			l.core.SetStandby(true, now)
+		}
 		if err := l.core.TransferLeadership(0, now); err != nil {
 			l.core.StepDown(now) // nobody to hand over to; on a follower there is nothing to do
 		}

@@ -3,6 +3,7 @@ package node
 import (
 	"time"
 
+	"github.com/coordd/coordd/internal/canary"
 	"github.com/coordd/coordd/pkg/raft"
 	"github.com/coordd/coordd/pkg/raft/node/failure"
 )
@@ -90,7 +91,7 @@ func (l *loop) watchMembers(now time.Duration) {
 		return
 	}
 	w.nextAt = now + period
-	if w.renew(l, now); now < w.judgeAt {
+	if w.renew(l, now); now < w.judgeAt && !canary.Broken(canary.DetectorWaitsAWindow) {
 		return
 	}
 	if id, ok := l.suspect(now); ok {
@@ -140,7 +141,7 @@ func mayGo(c *raft.Configuration, id raft.MemberID) bool {
 	if set == 0 {
 		set = voters // nobody has changed what the cluster began with
 	}
-	return !isVoter || (voters-1 >= leastVoters && voters-1 >= set/2+1)
+	return !isVoter || canary.Broken(canary.DetectorKeepsVoters) || (voters-1 >= leastVoters && voters-1 >= set/2+1)
 }
 
 // othersAnswer reports whether a majority of the voters other than one answered within an election timeout.

@@ -1,6 +1,9 @@
 package pipeline
 
-import "github.com/coordd/coordd/pkg/raft"
+import (
+	"github.com/coordd/coordd/internal/canary"
+	"github.com/coordd/coordd/pkg/raft"
+)
 
 // Proposal is one that the core took: entry (Index, Term) carries it, unless another leader's entry takes that place.
 // Value is whatever its owner needs to answer it.
@@ -32,7 +35,7 @@ func (q *Proposals[T]) Match(es []raft.Entry, lost func(T)) []Proposal[T] {
 	popped := q.popTo(last, nil)
 	matched := popped[:0]
 	for _, p := range popped {
-		if p.Index >= first && es[p.Index-first].Term == p.Term {
+		if p.Index >= first && (es[p.Index-first].Term == p.Term || canary.Broken(canary.ProposalTermCompared)) {
 			matched = append(matched, p)
 		} else {
 			lost(p.Value)

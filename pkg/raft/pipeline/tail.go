@@ -1,5 +1,7 @@
 package pipeline
 
+import "github.com/coordd/coordd/internal/canary"
+
 // Tail decides how much of a log stays behind a snapshot that is durable: a tail for whoever is a little late, and more,
 // within a bound of its own, for those who are on their way: to need another snapshot would begin their trouble anew.
 type Tail struct {
@@ -18,6 +20,9 @@ func (t Tail) CutAt() uint64 {
 	to := t.Trailing
 	if t.Waited {
 		to = min(to, max(t.Needed, t.Reach))
+	}
+	if canary.Broken(canary.TailBehindSnapshot) {
+		return max(t.Commit, 1) - 1
 	}
 	return min(to, t.Snapshot, max(t.Commit, 1)-1)
 }

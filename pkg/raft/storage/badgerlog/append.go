@@ -8,6 +8,7 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 
+	"github.com/coordd/coordd/internal/canary"
 	"github.com/coordd/coordd/pkg/raft"
 	"github.com/coordd/coordd/pkg/raft/storage"
 	"github.com/coordd/coordd/pkg/raft/storage/ledger"
@@ -96,7 +97,7 @@ func (l *Log) firstPart(es []raft.Entry) int {
 	bytes := 0
 	for i := range es {
 		bytes += costBytes(ledger.EntryKeyBytes, ledger.EntryValueBytes(len(es[i].Data)))
-		if bytes > l.limits.bytes || i == l.limits.entries {
+		if (bytes > l.limits.bytes || i == l.limits.entries) && !canary.Broken(canary.BatchIsSplit) {
 			return i
 		}
 	}

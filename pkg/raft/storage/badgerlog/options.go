@@ -9,6 +9,7 @@ import (
 	"github.com/dgraph-io/badger/v4/skl"
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/coordd/coordd/internal/canary"
 	"github.com/coordd/coordd/pkg/raft"
 	"github.com/coordd/coordd/pkg/raft/storage"
 	"github.com/coordd/coordd/pkg/raft/storage/internal/disk"
@@ -109,7 +110,7 @@ func costBytes(key, value int) int { return key + value + 24 }
 func (o *Options) badgerOptions(dir string, logger badger.Logger) badger.Options {
 	return badger.DefaultOptions(dir).
 		WithLogger(logger).
-		WithSyncWrites(true).
+		WithSyncWrites(!canary.Broken(canary.EveryWriteIsSynced)).
 		WithDetectConflicts(false). // one writer
 		WithNumVersionsToKeep(1).
 		WithChecksumVerificationMode(options.OnTableRead). // the only mode in which damage is an error of Open

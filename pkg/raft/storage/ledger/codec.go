@@ -6,6 +6,7 @@ import (
 	"hash/crc32"
 	"time"
 
+	"github.com/coordd/coordd/internal/canary"
 	"github.com/coordd/coordd/pkg/raft"
 	"github.com/coordd/coordd/pkg/raft/storage"
 )
@@ -62,7 +63,7 @@ func unseal(b []byte) ([]byte, error) {
 		return nil, errShort
 	}
 	body := b[:len(b)-4]
-	if crc32.Checksum(body, castagnoli) != binary.BigEndian.Uint32(b[len(body):]) {
+	if crc32.Checksum(body, castagnoli) != binary.BigEndian.Uint32(b[len(body):]) && !canary.Broken(canary.ChecksumVerified) {
 		return nil, errChecksum
 	}
 	return body, nil

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/coordd/coordd/internal/canary"
 	"github.com/coordd/coordd/pkg/raft"
 	"github.com/coordd/coordd/pkg/raft/storage"
 )
@@ -11,6 +12,9 @@ import (
 // CheckOwner refuses the directory of somebody else.
 func CheckOwner(dir string, have, want Identity) error {
 	const advice = "check --data-dir, --cluster and --name; a new member needs an empty directory"
+	if canary.Broken(canary.OtherOwnerRefused) {
+		return nil
+	}
 	if have.ClusterName != want.ClusterName {
 		return Refuse(dir, ErrForeign, advice, "it is of cluster %q, this is cluster %q", have.ClusterName, want.ClusterName)
 	}
@@ -90,6 +94,9 @@ func Judge(dir string, slots *Slots, rec *Record, have bool, s *Scan) (*Ledger, 
 		ballots = append(ballots, ballot{o.Term, o.Vote})
 		promise = max(promise, o.Promise)
 	}
+	if canary.Broken(canary.HigherBallotCounts) {
+		ballots = ballots[:1]
+	}
 	best, err := combine(ballots...)
 	if err != nil {
 		return nil, Refuse(dir, ErrVoteConflict, AdviceReplace, "%v", err)
@@ -98,7 +105,7 @@ func Judge(dir string, slots *Slots, rec *Record, have bool, s *Scan) (*Ledger, 
 		return nil, Refuse(dir, ErrDiverged, AdviceReplace, "the log begins behind entry %d of term %d", rec.Base.Last, rec.Base.LastTerm)
 	}
 	recovering := target(s, rec, now.Mark)
-	if s.End.Last == 0 && recovering != nil {
+	if s.End.Last == 0 && recovering != nil && !canary.Broken(canary.EmptyLogRefused) {
 		return nil, Refuse(dir, ErrLogLost, AdviceReplace, "nothing of it can be read; acknowledged up to entry %d of term %d",
 			recovering.Last, recovering.LastTerm)
 	}
@@ -141,7 +148,7 @@ func combine(ballots ...ballot) (ballot, error) {
 	var best ballot
 	for i, b := range ballots {
 		for _, o := range ballots[:i] {
-			if o.term == b.term && o.vote != 0 && b.vote != 0 && o.vote != b.vote {
+			if o.term == b.term && o.vote != 0 && b.vote != 0 && o.vote != b.vote && !canary.Broken(canary.TwoVotesRefused) {
 				return best, fmt.Errorf("for %s and for %s in term %d", o.vote, b.vote, b.term)
 			}
 		}
@@ -158,7 +165,7 @@ func target(s *Scan, rec *Record, mark raft.Mark) *raft.Mark {
 	if s.Broken != nil && mark.Before(rec.End) {
 		mark = rec.End
 	}
-	if s.End.Before(mark) {
+	if s.End.Before(mark) && !canary.Broken(canary.MarkMakesRecovering) {
 		return &mark
 	}
 	return nil
@@ -168,10 +175,10 @@ func target(s *Scan, rec *Record, mark raft.Mark) *raft.Mark {
 // leaves the log behind that, its own; and while recovering never less than what was lost.
 func slotMark(before, after raft.Mark, truncates bool, recovering *raft.Mark) raft.Mark {
 	m := before
-	if truncates && after.Before(before) {
+	if (truncates && after.Before(before) && !canary.Broken(canary.MarkCoversTruncation)) || canary.Broken(canary.MarkLags) {
 		m = after
 	}
-	if recovering != nil && m.Before(*recovering) {
+	if recovering != nil && m.Before(*recovering) && !canary.Broken(canary.MarkKeptInRecovery) {
 		m = *recovering
 	}
 	return m

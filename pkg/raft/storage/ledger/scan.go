@@ -3,6 +3,7 @@ package ledger
 import (
 	"fmt"
 
+	"github.com/coordd/coordd/internal/canary"
 	"github.com/coordd/coordd/pkg/raft"
 	"github.com/coordd/coordd/pkg/raft/storage"
 )
@@ -77,7 +78,7 @@ func (s *Scan) AddKnown(e *raft.Entry, prev, hash storage.Hash) error {
 		s.Broken = fmt.Errorf("entry %d says that it is %d", index, e.Index)
 	case e.Term < end.LastTerm || e.Term > last.LastTerm:
 		s.Broken = fmt.Errorf("entry %d has term %d between terms %d and %d", index, e.Term, end.LastTerm, last.LastTerm)
-	case prev != end.Hash:
+	case prev != end.Hash && !canary.Broken(canary.ChainVerified):
 		s.Broken = fmt.Errorf("entry %d does not continue the chain", index)
 	}
 	if s.Broken != nil {
