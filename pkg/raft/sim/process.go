@@ -61,11 +61,16 @@ func (w *world) crashAll(most time.Duration, nodes ...*node) bool {
 	return true
 }
 
-// roll restarts every process, one after the other, as an upgrade does.
+// roll restarts every process, one after the other, as an upgrade does. Those whose turn would come after everything has
+// healed go on as they are.
 func (w *world) roll() bool {
 	at := time.Duration(0)
 	for _, n := range w.nodes {
-		w.after(at, n.stop)
+		w.after(at, func() {
+			if w.faulty {
+				n.stop()
+			}
+		})
 		w.after(at+w.between(5*time.Millisecond, 300*time.Millisecond), n.start)
 		at += w.between(200*time.Millisecond, time.Second)
 	}
