@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/coordd/coordd/pkg/raft"
+	"github.com/coordd/coordd/pkg/raft/storage"
 	"github.com/coordd/coordd/pkg/raft/storage/ledger"
 )
 
@@ -25,23 +26,6 @@ func (h *harm) String() string {
 }
 
 func (h *harm) allows(cause error) bool { return h != nil && slices.Contains(h.refused, cause) }
-
-// backup is a copy of a directory.
-type backup struct {
-	directory
-	hard raft.HardState
-	end  raft.Mark
-	snap *snapshot
-}
-
-func (d *disk) copy() *backup { return &backup{d.directory.copied(), d.hard, d.end(), d.snap} }
-
-// backUp keeps a copy of a directory that is whole.
-func (d *disk) backUp() {
-	if d.mark == nil && d.segment.last() > 0 {
-		d.backup = d.copy()
-	}
-}
 
 // hurt is one kind of damage: what it does to a directory that is closed and whole, and what may come of it. It is false
 // where there is nothing that could be damaged so.
@@ -67,6 +51,7 @@ var damages = []fault{
 	damaging("lost middle", loseMiddle),
 	where(hasCut, damaging("batch that cuts the log undone", undoCut)),
 	where(hasStale, damaging("old version of an entry", staleEntry)),
+	damaging("other content at the end", otherEnd),
 	sparing("deleted entries behind the end back", resurrect),
 	damaging("snapshot damaged", breakSnapshot),
 	damaging("snapshot missing", deleteSnapshot),
@@ -263,81 +248,6 @@ func restoreSidecar(w *world, n *node, h *harm) bool {
 	return true
 }
 
-// oldCopy is the kind of an old copy that comes back.
-const oldCopy = "old copy of the directory"
-
-// restoreCopy brings an old copy of a whole directory back. Nothing in it tells, and only a peer that has seen more may.
-// Where there is none, such a copy can vote away what it once acknowledged; so this happens only where the cluster
-// does not need its word: the others hold all of that, and nobody can stand in a term in which it has voted. The node is
-// down for a while first, in which the others may get there.
-func (w *world) restoreCopy(n *node) bool {
-	if !w.mayGoBack(n) {
-		return false
-	}
-	back := w.between(20*time.Millisecond, time.Second)
-	n.stop()
-	life := n.life
-	w.after(w.between(100*time.Millisecond, 1500*time.Millisecond), func() {
-		if n.life == life && w.faulty && w.mayGoBack(n) {
-			n.goBack()
-		}
-		w.after(back, n.start)
-	})
-	return false // not yet
-}
-
-// mayGoBack reports whether an old copy of a node's directory may come back.
-func (w *world) mayGoBack(n *node) bool {
-	d := &n.disk
-	b := d.backup
-	return !n.gone && n.refused == nil && d.mark == nil && d.harm == nil && b != nil && b.end.Before(d.end()) && b.hard.Promise == d.hard.Promise &&
-		w.mayLose(n) && w.needless(n)
-}
-
-func (n *node) goBack() {
-	d, w, b := &n.disk, n.w, n.disk.backup
-	if _, ok := n.open(); !ok || !b.end.Before(d.end()) || !w.needless(n) {
-		return
-	}
-	d.ledger, d.markAt = nil, 0
-	n.restoreConfigs()
-	d.harm = &harm{kind: oldCopy, whole: true, older: true, before: d.copy()}
-	d.lose()
-	d.unaware = true
-	d.directory, d.snap = b.directory.copied(), b.snap
-	w.happened(oldCopy)
-	w.note("node %d goes back to a copy up to %d/%d", n.id, b.end.Last, b.end.LastTerm)
-}
-
-// needless reports whether all that a node has is held by a majority without it, and everybody else is at least in its
-// term.
-func (w *world) needless(n *node) bool {
-	d := &n.disk
-	end := d.end()
-	at, _ := d.segment.at(end.Last)
-	for _, c := range append(slices.Clone(w.truth.open), w.truth.active()) {
-		hold, voters := 0, 0
-		for i := range c.conf.Members {
-			m := &c.conf.Members[i]
-			o := w.byID[m.ID]
-			if m.Learner && !m.Promote || m.ID == n.id {
-				continue
-			}
-			if w.lost(m) || o.disk.hard.Term < d.hard.Term {
-				return false
-			}
-			voters++
-			if (&held{log: o.disk.segment}).has(end.Last, at) {
-				hold++
-			}
-		}
-		if hold <= (voters+1)/2 {
-			return false
-		}
-	}
-	return true
-}
-
 func swapDirectory(w *world, n *node, h *harm) bool {
 	o := w.anyNode()
 	if o == n || o.disk.harm != nil || !o.disk.sidecar {
@@ -445,6 +355,21 @@ func staleEntry(w *world, n *node, h *harm) bool {
 	h.cutShort()
 	h.older = true
 	n.disk.set(it.entry.Index, it)
+	return true
+}
+
+// otherEnd is a last entry that has changed before it was written, checksum and all.
+func otherEnd(w *world, n *node, h *harm) bool {
+	d := &n.disk
+	if d.segment.last() == d.base {
+		return false
+	}
+	h.cutShort()
+	it := *d.key(d.segment.last())
+	it.entry.Kind, it.entry.Data = raft.EntryCommand, append(slices.Clone(it.entry.Data), 0)
+	it.hash = storage.HashLink(storage.AppendLink(nil, it.prev, &it.entry))
+	it.ref.digest = digest(&it.entry)
+	d.set(it.entry.Index, &it)
 	return true
 }
 

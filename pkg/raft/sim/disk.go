@@ -154,6 +154,9 @@ func (n *node) compact(to uint64) {
 	d.directory.commit(&d.ledger.Record, nil)
 	d.ledger.WroteRecord()
 	d.segment.compact(to)
+	if d.rnd.chance(3) {
+		d.backUp()
+	}
 	n.later(d.rnd.between(0, 50*time.Millisecond), func() { d.removeBelow(d.record.First) })
 }
 

@@ -41,7 +41,7 @@ var diskFaults = slices.Concat([]fault{
 var diskConsequences = []string{
 	"failed sync ends the process", "crash before an install is durable", "torn slot", "torn snapshot", "crash between the parts of a batch",
 	"crash with the slot alone durable", "crash with the transaction alone durable", "crash in a batch that cuts the log",
-	"crash before old entries are removed",
+	"crash before old entries are removed", "crash while recovering",
 }
 
 // stall lets no write come to its end for a while; aside: the node sees it, as the daemon does after a while.

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"errors"
+	"time"
 
 	"github.com/coordd/coordd/pkg/raft"
 	"github.com/coordd/coordd/pkg/raft/storage"
@@ -34,7 +35,11 @@ const verifyAll = 8
 func (n *node) open() (st storage.State, ok bool) {
 	d, w := &n.disk, n.w
 	d.owner = ledger.Identity{ClusterName: "sim", Member: n.id, Incarnation: n.incarnation}
+	had := d.recorded
 	g, st, err := d.directory.open(d.rnd.chance(verifyAll))
+	if err != nil && had && !d.recorded {
+		w.fail("node %d refuses its directory after it emptied it: %v", n.id, err)
+	}
 	if err == nil {
 		err = d.checkSnapshot(&st)
 	}
@@ -57,12 +62,29 @@ func (n *node) open() (st storage.State, ok bool) {
 	}
 	if st.Recovering != nil && d.harm != nil {
 		w.operated("recovering")
+		n.crashAgain()
 	}
 	d.harm = nil
 	if d.backup == nil || d.rnd.chance(4) {
 		d.backUp()
 	}
 	return st, true
+}
+
+// crashAgain crashes a node now and then before it has again what it lost. It has to remember what that was.
+func (n *node) crashAgain() {
+	d, w := &n.disk, n.w
+	if !w.faulty || !d.rnd.chance(2) {
+		return
+	}
+	again := d.rnd.between(20*time.Millisecond, time.Second)
+	n.later(d.rnd.between(0, 150*time.Millisecond), func() {
+		if d.mark != nil {
+			w.happened("crash while recovering")
+			n.stop()
+			w.after(again, n.start)
+		}
+	})
 }
 
 // checkSnapshot looks for a snapshot that the log goes on from, as package node does at its start. One that is damaged,
@@ -116,6 +138,8 @@ func (n *node) checkOpened(st *storage.State) {
 	switch r := st.Recovering; {
 	case st.Incarnation != n.incarnation:
 		w.fail("node %d is incarnation %s and opens a directory of %s", n.id, n.incarnation, st.Incarnation)
+	case r != nil && st.Last == 0:
+		w.fail("node %d opens an empty log that once went up to %d/%d", n.id, r.Last, r.LastTerm)
 	case r != nil && d.mark == nil:
 		w.fail("node %d believes that it lost what it had up to %d/%d; it lost nothing", n.id, r.Last, r.LastTerm)
 	case r != nil && r.Before(*d.mark) && !d.unaware:

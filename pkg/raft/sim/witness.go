@@ -9,10 +9,13 @@ type seen struct {
 	mark        raft.Mark
 }
 
+// reconnect is that a connection was made anew before one of so many messages.
+const reconnect = 200
+
 // meet is the handshake of two processes that have a connection again: each shows its latest mark, and is told the latest
-// that the other one saw of it. It reports whether the receiver still runs.
+// that the other one saw of it. Connections end and are made again also where both processes live.
 func (w *world) meet(from, to *node) {
-	if from.core == nil || to.met[from.id] == from.life {
+	if from.core == nil || to.met[from.id] == from.life && !to.rnd.chance(reconnect) {
 		return
 	}
 	to.met[from.id], from.met[to.id] = from.life, to.life
