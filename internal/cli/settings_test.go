@@ -15,8 +15,8 @@ import (
 func asFile(t *testing.T, flags *pflag.FlagSet) []byte {
 	t.Helper()
 	doc := map[string]any{}
-	flags.Visit(func(f *pflag.Flag) {
-		if f.Name == "config" {
+	flags.VisitAll(func(f *pflag.Flag) {
+		if !f.Changed || f.Name == "config" {
 			return
 		}
 		if list, ok := f.Value.(pflag.SliceValue); ok {
