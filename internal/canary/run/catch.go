@@ -45,6 +45,7 @@ func (f *finding) caught() bool { return f.What != "" }
 // binaries are the test binaries, built with the tag canary.
 type binaries struct {
 	dir, top string
+	rapid    map[string]bool // packages whose tests draw with rapid, and know its flags
 	mu       sync.Mutex
 	sound    map[string]error // what the catchers say that ran with every guard in its place, by name
 }
@@ -55,7 +56,7 @@ func build(ctx context.Context, dir string) (*binaries, error) {
 	if err != nil {
 		return nil, fmt.Errorf("finding the module: %w", err)
 	}
-	b := &binaries{dir: dir, top: strings.TrimSpace(string(out)), sound: map[string]error{}}
+	b := &binaries{dir: dir, top: strings.TrimSpace(string(out)), rapid: map[string]bool{}, sound: map[string]error{}}
 	pkgs := []string{simulator}
 	for _, c := range catchers {
 		for _, name := range c.tests {
@@ -64,7 +65,8 @@ func build(ctx context.Context, dir string) (*binaries, error) {
 	}
 	slices.Sort(pkgs)
 	args := []string{"test", "-c", "-tags", "canary", "-o", dir + string(filepath.Separator)}
-	for _, p := range slices.Compact(pkgs) {
+	pkgs = slices.Compact(pkgs)
+	for _, p := range pkgs {
 		args = append(args, module+"/"+p)
 	}
 	cmd := exec.CommandContext(ctx, "go", args...)
@@ -72,14 +74,26 @@ func build(ctx context.Context, dir string) (*binaries, error) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("building the tests: %w\n%s", err, out)
 	}
+	for _, p := range pkgs {
+		data, err := os.ReadFile(b.path(p))
+		if err != nil {
+			return nil, err
+		}
+		b.rapid[p] = bytes.Contains(data, []byte("rapid.nofailfile"))
+	}
 	return b, nil
 }
+
+func (b *binaries) path(pkg string) string { return filepath.Join(b.dir, filepath.Base(pkg)+".test") }
 
 func packageOf(test string) string { return test[:strings.LastIndex(test, ".Test")] }
 
 // start runs a test binary in its package's folder, with a guard taken out or, "", none.
 func (b *binaries) start(ctx context.Context, pkg string, g canary.Guard, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, filepath.Join(b.dir, filepath.Base(pkg)+".test"), append(args, "-test.timeout="+testTimeout.String())...)
+	if b.rapid[pkg] {
+		args = append(args, "-rapid.nofailfile") // what fails without a guard is no example to keep
+	}
+	cmd := exec.CommandContext(ctx, b.path(pkg), append(args, "-test.timeout="+testTimeout.String())...)
 	cmd.Dir = filepath.Join(b.top, filepath.FromSlash(pkg))
 	cmd.Env = append(os.Environ(), canary.Variable+"="+string(g))
 	if pkg == simulator {
