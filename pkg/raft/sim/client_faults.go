@@ -88,6 +88,15 @@ var clientFaults = []fault{
 		w.after(w.outage(), func() { w.bus.cut[n.id] = false })
 		return true
 	}},
+	{"leader cut from NATS alone", 3, func(w *world, _ *node) bool {
+		l := w.leader()
+		if l == nil {
+			return false
+		}
+		w.bus.cut[l.id] = true
+		w.after(w.between(2*time.Second, 8*time.Second), func() { w.bus.cut[l.id] = false })
+		return true
+	}},
 	{"NATS lost everywhere", 1, func(w *world, _ *node) bool {
 		w.bus.down = true
 		w.after(w.outage(), func() { w.bus.down = false })

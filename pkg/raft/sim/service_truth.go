@@ -397,6 +397,9 @@ func (o *observer) forced(c *replicated.Command, r *replicated.Reply) {
 		o.w.fail("entry %d takes fence %d of %s away, which was for %q", o.index, c.Force.Fence, c.Name, g.lock)
 	}
 	s := o.sessions[g.key.session]
+	if r.Lock.State == replicated.StateReleased && !c.Force.Now {
+		o.w.fail("entry %d frees %s at once, whose holder may still believe in it (fence %d)", o.index, c.Name, c.Force.Fence)
+	}
 	if r.Lock.State == replicated.StateReleased {
 		o.over[c.Force.Fence] = true
 		s.exempt[g.key.seq] = true // only the fence protects from it
