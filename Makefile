@@ -8,6 +8,8 @@ BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 # Seeds of the simulator in `make sim`; the first one and how many.
 SEED  ?= 1
 SEEDS ?= 2000
+# How long `make sim-long` goes on.
+SIM_MINUTES ?= 30
 # Length of one fuzz target in `make fuzz`, and of the end-to-end run.
 FUZZTIME ?= 20s
 FUZZJOBS ?= $(shell nproc)
@@ -38,7 +40,7 @@ LOAD_ROUNDS ?= 3
 LOAD_BEHIND ?= 1000000
 LOAD_COMMANDS ?= 10000000
 
-.PHONY: help build test test-long test-e2e test-disk test-net test-load lint generate bench fuzz sim canaries dist clean
+.PHONY: help build test test-long test-e2e test-disk test-net test-load lint generate bench fuzz sim sim-long sim-same canaries dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +59,8 @@ test-long: ## the long forms: end to end, power cuts, measured load, ten thousan
 	$(MAKE) test-net NET_ROUNDS=3
 	$(MAKE) test-load
 	$(MAKE) sim SEEDS=10000
+	$(MAKE) sim-same SEEDS=1000
+	$(MAKE) sim-long
 	$(MAKE) fuzz FUZZTIME=60s
 
 test-e2e: ## three real processes, 16 clients, a random node killed every 4 s; history checked
@@ -81,6 +85,12 @@ canaries: ## take every guard out of the product, one at a time: the simulator o
 
 sim: ## run SEEDS simulated clusters from SEED on
 	$(GO) test -count=1 -timeout 90m -v -run '^TestSeeds$$' ./pkg/raft/sim -args -sim.seed=$(SEED) -sim.seeds=$(SEEDS)
+
+sim-long: ## simulated hours for SIM_MINUTES on one core, from where the last such run ended
+	COORDD_COVERED='$(COVERED)' GOMAXPROCS=1 $(GO) test -count=1 -timeout 24h -v -run '^TestLong$$' ./pkg/raft/sim -args -sim.minutes=$(SIM_MINUTES)
+
+sim-same: ## run SEEDS simulated clusters from SEED on twice: the same seed has to give the same trace
+	$(GO) test -count=1 -timeout 90m -v -run '^TestTheSameSeedIsTheSameRun$$' ./pkg/raft/sim -args -sim.seed=$(SEED) -sim.same=$(SEEDS)
 
 lint: ## gofmt, vet (all tags), staticcheck, govulncheck, generated code up to date
 	@test -z "$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go'))" || { gofmt -l $$(git ls-files -co --exclude-standard '*.go'); echo 'run gofmt'; exit 1; }

@@ -75,6 +75,9 @@ func (n *node) standAside(after time.Duration) {
 }
 
 func (n *node) standAgain() {
+	if n.held {
+		return
+	}
 	n.disk.stalled, n.disk.full = false, false
 	n.whenAwake(func() {
 		if n.aside {

@@ -80,5 +80,9 @@ func (w *world) disturb() {
 // happened counts a fault.
 func (w *world) happened(kind string) {
 	w.report.Faults[kind]++
+	w.minute.all++
+	if w.opt.planted != nil {
+		w.opt.planted(w, kind)
+	}
 	w.note("fault: %s", kind)
 }

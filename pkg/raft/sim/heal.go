@@ -12,15 +12,7 @@ func (w *world) heal() {
 	w.faulty = false
 	w.net.calm()
 	for _, n := range w.nodes {
-		n.standAgain()
-		n.disk.slow, n.disk.failing = 0, false
-		n.thaw()
-		n.lag = 0
-		n.setRate(n.drawRate(&n.rnd))
-		if n.core != nil && n.timeout != w.timeout {
-			n.stop() // the rolling change of the timeouts comes to its end
-		}
-		n.start()
+		n.heal()
 	}
 	w.healClients()
 	w.repair()

@@ -137,7 +137,9 @@ func (w *world) cutWays(is func(from, to raft.MemberID) bool, d time.Duration) {
 			}
 		}
 	}
+	w.net.cut++
 	w.healLater(d, func() {
+		w.net.cut--
 		for _, l := range cut {
 			l.cuts--
 		}

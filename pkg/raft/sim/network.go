@@ -13,6 +13,7 @@ type network struct {
 	twice int           // one of so many comes twice; 0: none
 	slow  time.Duration // a message takes up to so long
 	ways  [maxID + 1][maxID + 1]way
+	cut   int      // cuts that there are now
 	old   []letter // messages that were sent, for a late repeat
 	// epoch is raised when everything heals, so that the end of an old fault does not touch what came later.
 	epoch int
@@ -53,7 +54,7 @@ func (n *network) begin(seed uint64) {
 
 // calm makes the network a good one.
 func (n *network) calm() {
-	n.loss, n.twice, n.slow, n.old = 0, 0, goodNetwork, nil
+	n.loss, n.twice, n.slow, n.cut, n.old = 0, 0, goodNetwork, 0, nil
 	n.epoch++
 	for i := range n.ways {
 		for j := range n.ways[i] {

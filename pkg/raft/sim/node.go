@@ -28,6 +28,7 @@ type node struct {
 	keepsState     bool          // its state machine is a durable one
 	gone           bool          // this directory never comes back
 	refused        error         // why the directory is not opened; it stays down until an operator does something
+	held           bool          // it stays as bad as it is, whatever was planned
 	aside          bool          // it does not stand because its disk stalls
 
 	core     *raft.Core    // nil: down
@@ -123,7 +124,7 @@ func (n *node) later(d time.Duration, f func()) {
 }
 
 func (n *node) start() {
-	if n.core != nil || n.gone || n.refused != nil {
+	if n.core != nil || n.gone || n.held || n.refused != nil {
 		return
 	}
 	n.life++

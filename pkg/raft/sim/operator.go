@@ -18,6 +18,8 @@ var opKinds = []string{
 	"member added", "member removed", "member replaced", "learner promoted", "warm-up given up", "leader removed itself", "version raised",
 	"one voter", "two voters", "six voters",
 	"transfer to anybody", "transfer to a voter", "transfer to a dead member", "transfer to a learner", "transfer to a standby",
+	"storm of transfers", "change during a partition",
+	"one stays crashed", "one stays frozen", "one stays cut", "one stays deaf", "one stays slow", "one disk stays stalled",
 	"transfer to no member", "transfer to a lagging member", "transfer refused",
 	"snapshot taken", "snapshot sent", "snapshot installed", "log cut", "restart from the machine's own state",
 	"stand aside", "step down", "told what it lost", "lease read", "read through a follower", "removed node stops", "removed ID comes back",
@@ -93,6 +95,20 @@ func (w *world) operateOn(n *node) {
 		w.proposeConf(n, conf, "announce a version")
 	default:
 		w.transfer(n)
+		if w.chance(8) {
+			w.operated("storm of transfers")
+			at := time.Duration(0)
+			for range 3 + w.act.intn(8) {
+				at += w.between(5*time.Millisecond, 150*time.Millisecond)
+				act := *w.act
+				w.after(at, func() {
+					w.act = &act
+					if l := w.leader(); l != nil && w.faulty {
+						w.transfer(l)
+					}
+				})
+			}
+		}
 	}
 }
 
@@ -109,6 +125,9 @@ func (w *world) proposeConf(n *node, next raft.Configuration, what string) bool 
 	switch {
 	case err == nil:
 		w.operated(what)
+		if w.net.cut > 0 {
+			w.operated("change during a partition")
+		}
 	case errors.Is(err, raft.ErrNotLeader):
 		w.operated("refused: not the leader")
 	case errors.Is(err, raft.ErrChangePending) && !ready:

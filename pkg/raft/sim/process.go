@@ -120,7 +120,7 @@ func (n *node) thawOf(life int) func() {
 }
 
 func (n *node) thaw() {
-	if n.core == nil || !n.frozen {
+	if n.core == nil || !n.frozen || n.held {
 		return
 	}
 	n.frozen = false

@@ -20,6 +20,9 @@ type Options struct {
 	History func(Window)
 	// Trace is told every event, for people.
 	Trace func(string)
+
+	// planted is told every fault: a test of the shrinker makes a run fail by it.
+	planted func(w *world, kind string)
 }
 
 // Report says what a run covered.
@@ -37,19 +40,23 @@ type Report struct {
 	ClientOps int            // of clients: what was answered
 	Windows   int            // of the locks' histories
 	WindowOps int            // operations in them
+	Counting  time.Duration  // of Virtual: the minutes in which enough happened, see leastOps
+	Decided   [chains]uint64 // decisions, by chain
 	Hash      uint64         // of the whole run, event by event
 }
 
 // Violation is a broken invariant.
 type Violation struct {
 	Seed uint64
+	Pace string
 	At   time.Duration
 	What string
 }
 
 // Error says what broke and how to see it again.
 func (v *Violation) Error() string {
-	return fmt.Sprintf("seed %d at %v: %s\nreplay: go test ./pkg/raft/sim -run '^TestSeeds$' -v -args -sim.seed=%d -sim.seeds=1 -sim.trace", v.Seed, v.At, v.What, v.Seed)
+	return fmt.Sprintf("seed %d at %v: %s\nreplay: go test ./pkg/raft/sim -run '^TestSeeds$' -v -args -sim.seed=%d -sim.seeds=1 -sim.pace=%s -sim.trace",
+		v.Seed, v.At, v.What, v.Seed, v.Pace)
 }
 
 // The shape of time in a run.
@@ -112,6 +119,7 @@ type world struct {
 	timely      bool
 	lateWrites  int
 	report      Report
+	minute      minute
 	hash        fnv
 	faulty      bool // faults and the chaos of the network are on
 	// calm is the end of a run: nobody may stand any more. It has the leader of calmTerm from calmFrom on.
@@ -146,10 +154,11 @@ func Run(opt Options) (rep Report, err error) {
 			err = p
 		default:
 			// An assertion of the core is a violation like any other.
-			err = &Violation{opt.Seed, w.now, fmt.Sprintf("panic: %v\n%s", p, stack())}
+			err = &Violation{opt.Seed, opt.Pace.Name, w.now, fmt.Sprintf("panic: %v\n%s", p, stack())}
 		}
 		w.report.Virtual, w.report.Hash, w.report.Leaders = w.now, uint64(w.hash), len(w.truth.leaders)
 		w.report.Entries = len(w.truth.committed)
+		w.report.Decided = w.decided
 		rep = w.report
 	}()
 	w.build()
@@ -157,11 +166,14 @@ func Run(opt Options) (rep Report, err error) {
 	w.after(opt.Pace.Disturb, w.disturb)
 	w.after(opt.Pace.Operate, w.operate)
 	w.runUntil(opt.For)
+	w.liveWithout(opt.For + majorityTime)
+	healed := w.now
 	w.heal()
-	w.runUntil(opt.For + opt.Heal - quiet)
+	w.runUntil(healed + opt.Heal - quiet)
 	w.calmDown()
-	w.runUntil(opt.For + opt.Heal)
+	w.runUntil(healed + opt.Heal)
 	w.checkServing()
+	w.tally(w.now)
 	return w.report, nil
 }
 
@@ -169,6 +181,9 @@ func Run(opt Options) (rep Report, err error) {
 func (w *world) runUntil(end time.Duration) {
 	for len(w.queue) > 0 && w.queue[0].at <= end {
 		e := w.queue.pop()
+		for e.at >= w.minute.began+time.Minute {
+			w.tally(w.minute.began + time.Minute)
+		}
 		w.now = e.at
 		w.report.Events++
 		e.run()
@@ -197,7 +212,7 @@ func (w *world) show(format string, args ...any) {
 }
 
 func (w *world) fail(format string, args ...any) {
-	panic(&Violation{w.opt.Seed, w.now, fmt.Sprintf(format, args...)})
+	panic(&Violation{w.opt.Seed, w.opt.Pace.Name, w.now, fmt.Sprintf(format, args...)})
 }
 
 // build makes the first nodes, all blank, and starts them at slightly different moments.

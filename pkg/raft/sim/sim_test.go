@@ -15,21 +15,29 @@ import (
 )
 
 var (
-	flagSeed  = flag.Uint64("sim.seed", 1, "the first seed")
-	flagSeeds = flag.Uint64("sim.seeds", 30, "how many seeds")
-	flagPace  = flag.String("sim.pace", "storm", "storm, or long: an hour of sparse faults")
-	flagTrace = flag.Bool("sim.trace", false, "print every event")
+	flagSeed    = flag.Uint64("sim.seed", 1, "the first seed")
+	flagSeeds   = flag.Uint64("sim.seeds", 30, "how many seeds")
+	flagPace    = flag.String("sim.pace", "storm", "storm, or long: an hour of sparse faults")
+	flagNodes   = flag.Int("sim.nodes", 0, "members of the first start; 0: by the seed")
+	flagFor     = flag.Duration("sim.for", 0, "virtual time under faults; 0: by the pace")
+	flagOnly    = flag.String("sim.only", "", "carry out these decisions alone, like f3,o1-2,c7")
+	flagSkip    = flag.String("sim.skip", "", "leave these decisions out")
+	flagSame    = flag.Uint64("sim.same", 4, "how many seeds run twice, to see that they give the same trace")
+	flagShrink  = flag.Duration("sim.shrink", time.Minute, "how long a smaller run is looked for that fails in the same way; 0: not at all")
+	flagMinutes = flag.Float64("sim.minutes", 0, "how long TestLong goes on")
+	flagTrace   = flag.Bool("sim.trace", false, "print every event")
 )
 
-// TestSeeds runs many seeds, clusters of three and of five in turn.
+// TestSeeds runs many seeds, clusters of one, of three and of five.
 func TestSeeds(t *testing.T) {
 	t.Parallel()
 	var (
 		mu     sync.Mutex
-		total  = Report{Faults: map[string]int{}, Ops: map[string]int{}}
+		total  = newReport()
 		next   atomic.Uint64
 		failed atomic.Bool
 		wg     sync.WaitGroup
+		used   = cpu(t)
 	)
 	for range runtime.GOMAXPROCS(0) {
 		wg.Add(1)
@@ -40,10 +48,10 @@ func TestSeeds(t *testing.T) {
 				if i >= *flagSeeds {
 					return
 				}
-				rep, err := Run(options(*flagSeed+i, t))
-				if err != nil {
-					failed.Store(true)
-					t.Error(err)
+				opt := optionsOf(t, *flagSeed+i, *flagPace)
+				rep, err := Run(opt)
+				if err != nil && failed.CompareAndSwap(false, true) {
+					t.Error(explain(t, opt, rep, err))
 				}
 				mu.Lock()
 				total.add(rep)
@@ -52,27 +60,44 @@ func TestSeeds(t *testing.T) {
 		}()
 	}
 	wg.Wait()
-	t.Logf("%d seeds, %v of virtual time, %d events, %d terms with a leader, %d entries committed, %d proposals, %d acknowledged, %d reads",
-		*flagSeeds, total.Virtual.Round(time.Second), total.Events, total.Leaders, total.Entries, total.Proposals, total.Acked, total.Reads)
-	t.Logf("%d operations of clients; porcupine decided %d windows of %d operations", total.ClientOps, total.Windows, total.WindowOps)
-	logCounts(t, "faults", total.Faults)
-	logCounts(t, "operations", total.Ops)
+	t.Logf("%d seeds", *flagSeeds)
+	logReport(t, &total, cpu(t)-used)
 	if *flagSeeds >= 100 && !failed.Load() {
-		for _, k := range FaultKinds() {
-			if total.Faults[k] == 0 {
-				t.Errorf("the fault %q never happened", k)
-			}
-		}
-		for _, k := range slices.Concat(opKinds, clientOps) {
-			if total.Ops[k] == 0 {
-				t.Errorf("%q never happened", k)
-			}
-		}
-		if total.Acked == 0 || total.Reads == 0 {
-			t.Errorf("%d acknowledged and %d reads prove nothing", total.Acked, total.Reads)
-		}
+		demandAll(t, &total)
 	}
 }
+
+// demandAll demands that each kind of fault happened, and whatever operators and clients do and comes of it.
+func demandAll(t *testing.T, total *Report) {
+	t.Helper()
+	for _, k := range FaultKinds() {
+		if total.Faults[k] == 0 {
+			t.Errorf("the fault %q never happened", k)
+		}
+	}
+	for _, k := range slices.Concat(opKinds, clientOps) {
+		if total.Ops[k] == 0 {
+			t.Errorf("%q never happened", k)
+		}
+	}
+	if total.Acked == 0 || total.Reads == 0 {
+		t.Errorf("%d acknowledged and %d reads prove nothing", total.Acked, total.Reads)
+	}
+}
+
+// explain says of a failing run what is the smallest one that fails in the same way.
+func explain(t *testing.T, opt Options, rep Report, err error) error {
+	v, ok := err.(*Violation)
+	if !ok || *flagShrink == 0 {
+		return err
+	}
+	end := time.Now().Add(*flagShrink)
+	s := Shrink(opt, v, rep, func() bool { return time.Now().After(end) })
+	return fmt.Errorf("%w\nafter %d smaller runs %d of its decisions are left: %v\nsmallest: go test ./pkg/raft/sim -run '^TestSeeds$' -v -args %s -sim.trace",
+		err, s.Runs, len(s.Kept), s.Violation.What, s.Args())
+}
+
+func newReport() Report { return Report{Faults: map[string]int{}, Ops: map[string]int{}} }
 
 func logCounts(t *testing.T, what string, counts map[string]int) {
 	var b strings.Builder
@@ -82,8 +107,8 @@ func logCounts(t *testing.T, what string, counts map[string]int) {
 	t.Logf("%s:%s", what, b.String())
 }
 
-// options makes clusters that begin with one, three and five members.
-func options(seed uint64, t *testing.T) Options {
+// optionsOf makes clusters that begin with one, three and five members.
+func optionsOf(t *testing.T, seed uint64, pace string) Options {
 	opt := Options{Seed: seed, Nodes: 3, For: 8 * time.Second, Heal: 6 * time.Second}
 	switch {
 	case seed%3 == 0:
@@ -91,8 +116,18 @@ func options(seed uint64, t *testing.T) Options {
 	case seed%10 == 1:
 		opt.Nodes = 1
 	}
-	if *flagPace == Long.Name {
+	if pace == Long.Name {
 		opt.Pace, opt.For = Long, 0
+	}
+	if *flagNodes > 0 {
+		opt.Nodes = *flagNodes
+	}
+	if *flagFor > 0 {
+		opt.For = *flagFor
+	}
+	var err error
+	if opt.Keep, err = Schedule(*flagOnly, *flagSkip); err != nil {
+		t.Fatal(err)
 	}
 	opt.History = mustDecide(t, seed)
 	if *flagTrace {
@@ -112,6 +147,7 @@ func (r *Report) add(o Report) {
 	r.ClientOps += o.ClientOps
 	r.Windows += o.Windows
 	r.WindowOps += o.WindowOps
+	r.Counting += o.Counting
 	for k, n := range o.Faults {
 		r.Faults[k] += n
 	}
@@ -123,8 +159,9 @@ func (r *Report) add(o Report) {
 // TestTheSameSeedIsTheSameRun shows that a failing seed can be seen again.
 func TestTheSameSeedIsTheSameRun(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(4) {
-		opt := Options{Seed: seed + 1000, For: 4 * time.Second, Heal: 4 * time.Second}
+	seen := map[uint64]uint64{}
+	for seed := *flagSeed; seed < *flagSeed+*flagSame; seed++ {
+		opt := Options{Seed: seed, Nodes: 3, For: 4 * time.Second, Heal: 6 * time.Second}
 		a, errA := Run(opt)
 		b, errB := Run(opt)
 		if errA != nil || errB != nil {
@@ -133,13 +170,10 @@ func TestTheSameSeedIsTheSameRun(t *testing.T) {
 		if a.Hash != b.Hash || a.Events != b.Events {
 			t.Errorf("seed %d: %d events with hash %x, then %d with %x", opt.Seed, a.Events, a.Hash, b.Events, b.Hash)
 		}
+		if other, known := seen[a.Hash]; known {
+			t.Errorf("seeds %d and %d gave the same run", other, seed)
+		}
+		seen[a.Hash] = seed
 	}
-	a, errA := Run(Options{Seed: 1, For: time.Second, Heal: 4 * time.Second})
-	b, errB := Run(Options{Seed: 2, For: time.Second, Heal: 4 * time.Second})
-	if errA != nil || errB != nil {
-		t.Fatal(errors.Join(errA, errB))
-	}
-	if a.Hash == b.Hash {
-		t.Error("two seeds gave the same run")
-	}
+	t.Logf("%d seeds ran twice", len(seen))
 }
