@@ -18,7 +18,7 @@ var clockFaults = []fault{
 		n.wallOff += w.between(0, 48*time.Hour) - 24*time.Hour
 		return true
 	}},
-	{"clock runs wild", 1, func(w *world, n *node) bool {
+	{"clock runs wild", 3, func(w *world, n *node) bool {
 		if !w.wildClocks {
 			return false
 		}
@@ -26,14 +26,14 @@ var clockFaults = []fault{
 		w.after(w.between(50*time.Millisecond, 3*time.Second), func() { n.setRate(n.drawRate(&n.rnd)) })
 		return true
 	}},
-	{"clock jumps forward", 1, func(w *world, n *node) bool {
+	{"clock jumps forward", 3, func(w *world, n *node) bool {
 		if !w.wildClocks {
 			return false
 		}
 		n.jump(w.between(10*time.Millisecond, 5*time.Second))
 		return true
 	}},
-	{"machine suspended", 1, func(w *world, n *node) bool { // its clock does not count that time
+	{"machine suspended", 3, func(w *world, n *node) bool { // its clock does not count that time
 		if !w.wildClocks || n.core == nil || n.frozen {
 			return false
 		}

@@ -62,7 +62,7 @@ func TestSeeds(t *testing.T) {
 	wg.Wait()
 	t.Logf("%d seeds", *flagSeeds)
 	logReport(t, &total, cpu(t)-used)
-	if *flagSeeds >= 100 && !failed.Load() {
+	if *flagSeeds >= 300 && !failed.Load() {
 		demandAll(t, &total)
 	}
 }
@@ -76,7 +76,7 @@ func demandAll(t *testing.T, total *Report) {
 		}
 	}
 	for _, k := range slices.Concat(opKinds, clientOps) {
-		if total.Ops[k] == 0 {
+		if *flagSeeds >= 1000 && total.Ops[k] == 0 { // some need luck
 			t.Errorf("%q never happened", k)
 		}
 	}
