@@ -57,6 +57,7 @@ func (w *world) liveWithout(until time.Duration) {
 	w.healClients()
 	ill.begin(w, bad)
 	bad.held = true
+	w.keepProposing(until)
 	w.runUntil(until)
 	for _, n := range w.nodes {
 		if n.awake() && n.soft.Role == raft.Leader && n.ackedSince(until-majorityTime/2) {
@@ -66,6 +67,19 @@ func (w *world) liveWithout(until time.Duration) {
 		}
 	}
 	w.fail("nobody leads and commits %v after everything healed but node %d (%s); %s", majorityTime, bad.id, ill.name, w.describe())
+}
+
+// keepProposing has leaders propose up to an instant, whatever clients do: at the long pace they may want nothing just then.
+func (w *world) keepProposing(until time.Duration) {
+	if w.now >= until {
+		return
+	}
+	w.after(200*time.Millisecond, func() { w.keepProposing(until) })
+	for _, n := range w.nodes {
+		if n.awake() && n.soft.Role == raft.Leader {
+			n.propose(1)
+		}
+	}
 }
 
 // heal ends what is wrong with a node.

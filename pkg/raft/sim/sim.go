@@ -171,6 +171,7 @@ func Run(opt Options) (rep Report, err error) {
 	w.heal()
 	w.runUntil(healed + opt.Heal - quiet)
 	w.calmDown()
+	w.keepProposing(healed + opt.Heal - electionMax)
 	w.runUntil(healed + opt.Heal)
 	w.checkServing()
 	w.tally(w.now)
