@@ -11,8 +11,8 @@ import (
 func TestEveryGuardHasACatcher(t *testing.T) {
 	t.Parallel()
 	for _, g := range canary.Guards() {
-		if len(catchers[g.Guard].tests) == 0 {
-			t.Errorf("no test is named for %s", g.Guard)
+		if c := catchers[g.Guard]; len(c.tests) == 0 && !c.simulated() {
+			t.Errorf("nothing is named that notices %s", g.Guard)
 		}
 	}
 	for g := range catchers {
