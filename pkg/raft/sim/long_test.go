@@ -14,6 +14,12 @@ import (
 // instrument is the simulator's name in the running totals.
 const instrument = "simulator"
 
+// What one round of TestLong runs.
+const (
+	hours  = 10
+	storms = 10
+)
+
 // cpu is the time that this process has computed.
 func cpu(t *testing.T) time.Duration {
 	var u syscall.Rusage
@@ -23,8 +29,8 @@ func cpu(t *testing.T) time.Duration {
 	return time.Duration(u.Utime.Nano())
 }
 
-// TestLong goes on from the last seed of the running totals, for -sim.minutes minutes: three simulated hours of the long
-// pace, then thirty storms, and again. What it covered is kept after each such round, so that it may be stopped any time.
+// TestLong goes on from the last seed of the running totals, for -sim.minutes minutes: some simulated hours of the long
+// pace, then some storms, and again. What it covered is kept after each such round, so that it may be stopped any time.
 func TestLong(t *testing.T) {
 	taste := *flagMinutes == 0 // in the tests of every day: one run of each pace
 	begin, used := time.Now(), cpu(t)
@@ -38,10 +44,10 @@ func TestLong(t *testing.T) {
 		}
 		sum := newReport()
 		count := uint64(0)
-		for i := range uint64(33) {
+		for i := range uint64(hours + storms) {
 			seed := seeds + 1 + i
 			pace := Long.Name
-			if i >= 3 || (taste && i > 0) {
+			if i >= hours || (taste && i > 0) {
 				pace = Storm.Name
 			}
 			rep, err := Run(optionsOf(t, seed, pace))

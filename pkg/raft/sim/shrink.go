@@ -49,6 +49,7 @@ func kindOf(v *Violation) string {
 // Shrink makes a failing run smaller for as long as over is false: shorter, with fewer decisions (Zeller's delta
 // debugging), and with fewer nodes. v and rep are what [Run] gave for opt.
 func Shrink(opt Options, v *Violation, rep Report, over func() bool) Shrunk {
+	opt = opt.withDefaults()
 	opt.Trace, opt.History = nil, nil
 	s := &shrinker{found: Shrunk{Options: opt, Violation: v, Kept: decisions(rep)}, what: kindOf(v), over: over}
 	s.shorten()

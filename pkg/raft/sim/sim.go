@@ -128,8 +128,8 @@ type world struct {
 	calmFrom time.Duration
 }
 
-// Run simulates one seed. The error is a *Violation.
-func Run(opt Options) (rep Report, err error) {
+// withDefaults fills what is zero.
+func (opt Options) withDefaults() Options {
 	if opt.Nodes == 0 {
 		opt.Nodes = 3
 	}
@@ -144,6 +144,12 @@ func Run(opt Options) (rep Report, err error) {
 	if opt.Heal == 0 {
 		opt.Heal = 10 * time.Second
 	}
+	return opt
+}
+
+// Run simulates one seed. The error is a *Violation.
+func Run(opt Options) (rep Report, err error) {
+	opt = opt.withDefaults()
 	begin := newStream(opt.Seed, "begin", 0)
 	w := &world{opt: opt, items: map[position]*item{}, act: &begin, hash: fnvBegin, faulty: true,
 		report: Report{Seed: opt.Seed, Faults: map[string]int{}, Ops: map[string]int{}}}
