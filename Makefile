@@ -87,7 +87,7 @@ sim: ## run SEEDS simulated clusters from SEED on
 	$(GO) test -count=1 -timeout 90m -v -run '^TestSeeds$$' ./pkg/raft/sim -args -sim.seed=$(SEED) -sim.seeds=$(SEEDS)
 
 sim-long: ## simulated hours for SIM_MINUTES on one core, from where the last such run ended
-	COORDD_COVERED='$(COVERED)' GOMAXPROCS=1 $(GO) test -count=1 -timeout 24h -v -run '^TestLong$$' ./pkg/raft/sim -args -sim.minutes=$(SIM_MINUTES)
+	COORDD_COVERED='$(COVERED)' GOMAXPROCS=1 GOGC=400 $(GO) test -count=1 -timeout 24h -v -run '^TestLong$$' ./pkg/raft/sim -args -sim.minutes=$(SIM_MINUTES)
 
 sim-same: ## run SEEDS simulated clusters from SEED on twice: the same seed has to give the same trace
 	$(GO) test -count=1 -timeout 90m -v -run '^TestTheSameSeedIsTheSameRun$$' ./pkg/raft/sim -args -sim.seed=$(SEED) -sim.same=$(SEEDS)

@@ -71,7 +71,7 @@ func TestLong(t *testing.T) {
 		counting += sum.Counting
 		if err := covered.Add(instrument, map[string]uint64{"seeds": count, "events": uint64(sum.Events),
 			"simulated minutes that count": uint64(whole / time.Minute), "faults": sumOf(sum.Faults), "client operations": uint64(sum.ClientOps),
-			"operators' acts": sumOf(sum.Ops)}); err != nil {
+			"operations": sumOf(sum.Ops)}); err != nil {
 			t.Fatal(err)
 		}
 	}
