@@ -2,6 +2,8 @@ package natsserver
 
 import (
 	"context"
+	"io"
+	"net"
 	"slices"
 	"testing"
 	"time"
@@ -72,5 +74,22 @@ func TestRoutesOfOneCluster(t *testing.T) {
 	}
 	if m, err := nc.Request("here", nil, 300*time.Millisecond); err == nil {
 		t.Errorf("a request was answered %s", m.Data)
+	}
+}
+
+// TestASilentRouteEnds connects and says nothing, as a flood does: no descriptor is held for long.
+func TestASilentRouteEnds(t *testing.T) {
+	t.Parallel()
+	s := start(t, Config{Name: "n1", RouteListen: "127.0.0.1:0", Identified: true})
+	c, err := net.Dial("tcp", s.RouteAddr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	if said, err := io.ReadAll(c); err != nil {
+		t.Errorf("it still stands after a minute: %v; it said %q", err, said)
 	}
 }

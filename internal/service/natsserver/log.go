@@ -2,6 +2,7 @@ package natsserver
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -69,9 +70,19 @@ func newLogBridge(out hclog.Logger) *logBridge {
 
 func (l *logBridge) Noticef(format string, v ...any) { l.out.Debug(fmt.Sprintf(format, v...)) }
 func (l *logBridge) Warnf(format string, v ...any)   { l.loud.say(l.out.Warn, fmt.Sprintf(format, v...)) }
+
 func (l *logBridge) Errorf(format string, v ...any) {
-	l.loud.say(l.out.Error, fmt.Sprintf(format, v...))
+	msg := fmt.Sprintf(format, v...)
+	if strings.Contains(msg, notLetIn) {
+		l.loud.say(l.out.Info, "A server does not let a route in: it has not heard yet of which cluster it is, or it is of another one; it is asked again", "nats", msg)
+		return
+	}
+	l.loud.say(l.out.Error, msg)
 }
+
+// notLetIn is what nats-server says when the other side's gate is shut, as it is for a moment at each first start.
+const notLetIn = "Route Error 'Authorization Violation'"
+
 func (l *logBridge) Debugf(format string, v ...any) { l.out.Trace(fmt.Sprintf(format, v...)) }
 func (l *logBridge) Tracef(format string, v ...any) { l.out.Trace(fmt.Sprintf(format, v...)) }
 

@@ -39,3 +39,18 @@ func TestAFloodOfLinesIsCutAndCounted(t *testing.T) {
 		t.Errorf("%d lines in the log, want %d", n, linesPerWindow)
 	}
 }
+
+// TestAShutGateIsNoError shows that what each first start meets for a moment is told as what it is.
+func TestAShutGateIsNoError(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	b := newLogBridge(hclog.New(&hclog.LoggerOptions{Output: &out}))
+	b.Errorf("%s - rid:%d - Route Error %s", "127.0.0.1:1", 7, "'Authorization Violation'")
+	if text := out.String(); !strings.Contains(text, "[INFO]") || !strings.Contains(text, "it is asked again") || !strings.Contains(text, "rid:7") {
+		t.Errorf("it says %q", text)
+	}
+	b.Errorf("Route Error %s", "'Maximum Connections Exceeded'")
+	if !strings.Contains(out.String(), "[ERROR]") {
+		t.Errorf("another error is not told: %q", out.String())
+	}
+}

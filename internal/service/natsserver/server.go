@@ -204,6 +204,10 @@ func options(cfg Config) (*server.Options, error) {
 	if cfg.RouteTLS != nil {
 		opts.Cluster.TLSTimeout = 5
 	}
+	if cfg.Identified {
+		// The gate decides; the user's name makes nats-server end a connection that does not say who it is.
+		opts.Cluster.Username = routeUser
+	}
 	if opts.Routes, err = routeURLs(cfg, ""); err != nil {
 		return nil, err
 	}
