@@ -23,7 +23,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // limit bounds every wait.
-const limit = 30 * time.Second
+const limit = 2 * time.Minute
 
 // cluster is three members in this process, on one of the transports, with or without folders.
 type cluster struct {

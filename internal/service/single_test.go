@@ -109,7 +109,7 @@ func TestGrantEvent(t *testing.T) {
 	msg := nats.NewMsg(base + "lock.acquire.demo")
 	msg.Data = []byte(`{` + w + `,"seq":1}`)
 	msg.Header["traceparent"] = []string{"00-aa-bb-01"}
-	answer, err := u.nc.RequestMsg(msg, 2*time.Second)
+	answer, err := u.nc.RequestMsg(msg, testTimeout)
 	if err != nil {
 		t.Fatal(err)
 	}

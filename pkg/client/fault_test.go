@@ -96,7 +96,7 @@ func TestAGrantIsTakenHoweverItIsTold(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t)
-			a, b := r.connect(t), r.connect(t, WithTTL(2*time.Second))
+			a, b := r.connect(t), r.connect(t, WithTTL(10*time.Second))
 			l, err := a.Lock(t.Context(), "x")
 			if err != nil {
 				t.Fatal(err)
@@ -194,7 +194,7 @@ func TestAnOldAnswerDoesNotLoseAFreshHold(t *testing.T) {
 func TestALossIsNoticedWithoutItsEvent(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	c := r.connect(t, WithTTL(6*time.Second))
+	c := r.connect(t, WithTTL(10*time.Second))
 	l, err := c.Lock(t.Context(), "x")
 	if err != nil {
 		t.Fatal(err)
@@ -330,10 +330,11 @@ func TestNoLeaderAndTimeOutAreTold(t *testing.T) {
 	if err := r.Listen(); err != nil {
 		t.Fatal(err)
 	}
-	l, err := c.Lock(t.Context(), "x")
-	if err != nil {
-		t.Fatal(err)
-	}
+	var l *Lock
+	r.until(t, "service again", func() bool {
+		l, err = c.Lock(t.Context(), "x")
+		return err == nil
+	})
 	r.Script(func(m Message) Fate { return Fate{DropRequest: m.Verb == "lock.get"} })
 	if err := l.Verify(t.Context()); !errors.Is(err, ErrTimeout) || errors.Is(err, ErrOutcomeUnknown) {
 		t.Errorf("a read without an answer: %v", err)

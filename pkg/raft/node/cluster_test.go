@@ -136,7 +136,7 @@ func (m *member) kill() {
 }
 
 // patience bounds every wait of a test; in virtual time it costs nothing.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 func (c *cluster) ctx() context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
