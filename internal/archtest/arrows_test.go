@@ -22,6 +22,7 @@ var arrows = map[string][]string{
 	"internal/console":        {"internal/service", "internal/machine", "pkg/raft/node", "pkg/raft", "pkg/raft/redirect", "api/coordd/v1"},
 	"internal/machine":        {"pkg/locks", "pkg/idgen", "internal/canary"},
 	"internal/archtest":       {},
+	"internal/allocs":         {},
 	"internal/covered":        {},
 	"internal/fuzzall":        {"internal/covered"},
 	"internal/canary":         {},
