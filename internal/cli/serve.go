@@ -17,7 +17,13 @@ import (
 )
 
 func serveCommand() *cobra.Command {
-	cmd := &cobra.Command{
+	cmd, _, _ := newServe()
+	return cmd
+}
+
+// newServe returns the command, the settings that its flags fill, and what completes and checks these.
+func newServe() (cmd *cobra.Command, cfg *daemon.Config, complete func() error) {
+	cmd = &cobra.Command{
 		Use:   "serve",
 		Short: "Run one node",
 		Long: "Run one node. Without --peers and --join it is a cluster by itself, which others can join; with --peers, equal on\n" +
@@ -33,7 +39,7 @@ func serveCommand() *cobra.Command {
 		Args:        exactly(0),
 		Annotations: map[string]string{annotationInterrupt: "own"},
 	}
-	cfg := daemon.Config{JournalMemory: 10 << 20}
+	cfg = &daemon.Config{JournalMemory: 10 << 20}
 	var (
 		peers    []string
 		external []string
@@ -84,7 +90,8 @@ func serveCommand() *cobra.Command {
 	}
 	later := addLaterFlags(f)
 
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+	// complete checks the settings all together, before anything begins.
+	complete = func() error {
 		if err := checkLater(f, later); err != nil {
 			return configFailure(err)
 		}
@@ -99,10 +106,13 @@ func serveCommand() *cobra.Command {
 		if cfg.Peers, err = daemon.ParsePeers(peers); err != nil {
 			return configFailure(err)
 		}
-		if err := cfg.Complete(); err != nil {
-			return configFailure(err)
+		return configFailure(cfg.Complete())
+	}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := complete(); err != nil {
+			return err
 		}
-		d := daemon.New(cfg, cmd.ErrOrStderr())
+		d := daemon.New(*cfg, cmd.ErrOrStderr())
 		ctx, stop := serveSignals(cmd.Context(), d, func() (daemon.Tunables, error) { return reloadTunables(f) })
 		defer stop()
 		if parentFD > 0 {
@@ -112,7 +122,7 @@ func serveCommand() *cobra.Command {
 		}
 		return d.Run(ctx)
 	}
-	return cmd
+	return cmd, cfg, complete
 }
 
 // refuseZeros refuses a 0 where it means to the daemon that nothing was said.
