@@ -3,10 +3,14 @@ package machine
 import (
 	"bytes"
 	"errors"
+	"math"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"github.com/coordd/coordd/internal/allocs"
 )
 
 // anyCommand draws a command of any kind with any values.
@@ -189,7 +193,53 @@ func TestCommandsHaveTheBytesThatTheyAlwaysHad(t *testing.T) {
 	}
 }
 
+// commandsOfEachKind are commands of all kinds, with nothing in them, and with texts of n bytes and the largest numbers.
+func commandsOfEachKind(n int) (cs []Command) {
+	text, most := strings.Repeat("t", n), uint64(math.MaxUint64)
+	metadata := map[string]string{text: text, "": ""}
+	for _, full := range []Command{
+		{Kind: KindInit, Init: &Init{Domain: math.MaxUint16}}, {Kind: KindTick}, {Kind: KindServing, Serving: &Serving{ElectionTimeout: math.MaxInt64}},
+		{Kind: KindNotServing}, {Kind: KindSessionOpen, Open: &Open{TTL: math.MinInt64, Owner: text, Metadata: metadata, Nonce: []byte(text + "n")}},
+		{Kind: KindSessionKeepalive}, {Kind: KindSessionResume, Resume: &Resume{Nonce: []byte(text + "n")}}, {Kind: KindSessionClose},
+		{Kind: KindLockAcquire, Acquire: &Acquire{Mode: Exclusive, Wait: math.MaxInt64, Metadata: metadata}}, {Kind: KindLockCancel, Cancel: &Cancel{Ticket: most}},
+		{Kind: KindLockRelease, Release: &Release{Fence: most}}, {Kind: KindLockForceRelease, Force: &Force{Fence: most, Reason: text, Now: true}},
+		{Kind: KindSeqCreate, Create: &SeqCreate{Min: math.MinInt64, Max: math.MaxInt64, Step: -1, Start: 1, HasMin: true, HasMax: true, HasStart: true,
+			Cycle: true, Strict: true, MaxRange: math.MaxInt64}},
+		{Kind: KindSeqAlloc, Alloc: &SeqAlloc{Count: math.MaxInt64, MinCount: math.MinInt64}}, {Kind: KindSeqAdvance, Advance: &SeqAdvance{To: math.MinInt64}},
+		{Kind: KindSeqDelete},
+	} {
+		full.Namespace, full.Name, full.Secret = text, text, SecretHash{1}
+		full.Session, full.Generation, full.Seq, full.Ack, full.EventsSeen, full.NotAfter = most, most, most, most, most, math.MinInt64
+		cs = append(cs, full)
+	}
+	return append(cs, Command{Kind: KindInit, Init: &Init{}}, Command{Kind: KindServing, Serving: &Serving{}}, Command{Kind: KindSessionOpen, Open: &Open{}},
+		Command{Kind: KindSessionResume, Resume: &Resume{}}, Command{Kind: KindLockAcquire, Acquire: &Acquire{}}, Command{Kind: KindLockCancel, Cancel: &Cancel{}},
+		Command{Kind: KindLockRelease, Release: &Release{}}, Command{Kind: KindLockForceRelease, Force: &Force{}}, Command{Kind: KindSeqCreate, Create: &SeqCreate{}},
+		Command{Kind: KindSeqAlloc, Alloc: &SeqAlloc{}}, Command{Kind: KindSeqAdvance, Advance: &SeqAdvance{}})
+}
+
+// FuzzDecodeCommands decodes the data of an entry: an error, or commands that encode to the same bytes and can be applied.
 func FuzzDecodeCommands(f *testing.F) {
+	for _, n := range []int{0, 1, MaxNamespaceBytes, MaxNamespaceBytes + 1, MaxOwnerBytes + 1, MaxNameBytes, MaxNameBytes + 1, MaxMetadataBytes + 1} {
+		all := commandsOfEachKind(n)
+		for i := range all {
+			if data, err := EncodeCommands(all[i : i+1]); err != nil {
+				f.Fatal(err)
+			} else if n < MaxOwnerBytes || i < 16 {
+				f.Add(data)
+			}
+		}
+		data, err := EncodeCommands(all)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+		f.Add(data[:len(data)-1])
+		f.Add(append(data, 0))
+	}
+	f.Add([]byte{CommandVersion, 0xff, 0xff, 0xff, 0xff, 0x0f, byte(KindTick), 0, 0, 0})             // 2³² commands
+	f.Add([]byte{CommandVersion, 1, byte(KindTick), 0, 0xff, 0xff, 0xff, 0xff, 0x0f, 0, 0, 0, 0, 0}) // a name of 4 GiB
+	f.Add([]byte{CommandVersion, 1, byte(KindLockAcquire), 0, 0, 0, 1, 0, 0xff, 0xff, 0xff, 0x0f, 0, 0})
 	for seed := range uint64(20) {
 		w := newWorkload(New(), randomPick(seed))
 		for range 10 {
@@ -199,6 +249,12 @@ func FuzzDecodeCommands(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
+		// A command is a struct of some hundred bytes for four.
+		allocs.Within(t, len(data), 256<<10, 200, func() {
+			if _, err := DecodeCommands(data); err != nil && len(err.Error()) < 16 {
+				t.Fatalf("an error that says too little: %q", err)
+			}
+		})
 		cs, err := DecodeCommands(data)
 		if err != nil {
 			return

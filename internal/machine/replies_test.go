@@ -59,6 +59,12 @@ func FuzzReplies(f *testing.F) {
 	f.Add([]byte{0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 2, 0, 1, 0, 2, 0})
 	f.Add([]byte{0, 200, 1, 0, 0, 201, 1, 0, 2, 200, 1, 0, 3, 0, 0, 0, 0, 1, 0, 0})
 	f.Add([]byte{0, 255, 5, 0, 0, 254, 5, 0, 0, 253, 6, 0, 0, 252, 6, 0, 4, 1, 0, 0, 0, 1, 0, 9, 0, 1, 3, 0})
+	// A generation that is not yet; a resume, and a repeat of it; what the process before it sends; a repeat over it.
+	f.Add([]byte{0, 0, 0, 31, 0, 0, 0, 0, 15, 1, 0, 0, 0, 1, 1, 30, 0, 1, 0, 0, 0, 1, 1, 0, 14, 0, 0, 0, 0, 1, 1, 30, 15, 0, 0, 0, 0, 1, 1, 0})
+	// What was acknowledged is asked for again, then below the floor what was never used.
+	f.Add([]byte{0, 0, 7, 0, 0, 0, 7, 0, 0, 1, 1, 0, 0, 2, 1, 0, 0, 3, 0, 0, 0, 0, 15, 0, 0, 1, 0, 0, 1, 70, 1, 0, 0, 5, 1, 0})
+	// The window's last place and the first one beyond it, before and after an acknowledgment moves it, and the same again.
+	f.Add([]byte{0, 247, 5, 0, 0, 248, 5, 0, 1, 247, 5, 0, 0, 255, 6, 0, 0, 246, 1, 0, 0, 247, 5, 0, 0, 248, 5, 0, 14, 0, 0, 0, 0, 255, 5, 0})
 	f.Fuzz(func(t *testing.T, script []byte) {
 		r := newRig(t)
 		p := r.open("a", time.Duration(MaxTTL))
@@ -76,7 +82,11 @@ func FuzzReplies(f *testing.F) {
 				if got := r.want(r.apply(resumed), OK); got.Session.Generation != m.generation {
 					t.Fatalf("generation %d, want %d", got.Session.Generation, m.generation)
 				}
-				p.generation = m.generation
+				if where%2 == 1 { // the answer was lost
+					if got := r.want(r.apply(resumed), OK); got.Session.Generation != m.generation {
+						t.Fatalf("a repeated resume raised the generation to %d from %d", got.Session.Generation, m.generation)
+					}
+				}
 				continue
 			case 14:
 				r.m = restore(t, save(t, r.m.View()))
@@ -103,8 +113,11 @@ func FuzzReplies(f *testing.F) {
 				ack = seq + acked/8
 			}
 			p.generation = m.generation
-			if generation%32 == 31 {
+			switch generation % 32 {
+			case 31:
 				p.generation++
+			case 30:
+				p.generation -= min(p.generation, 1)
 			}
 			p.ack = ack
 			count := int64(kind%2) + 1
