@@ -288,17 +288,51 @@ func TestText64Refusals(t *testing.T) {
 	}
 }
 
+// FuzzParse reads a text as each form of an ID: an error that says so, or an ID whose own text is the same, however it was written, and
+// is read as the same ID.
 func FuzzParse(f *testing.F) {
-	f.Add(V8(1, 2, 3).String())
+	for _, u := range []UUID{{}, V8(1, 2, 3), V8(math.MaxInt64, 1<<15-1, math.MaxUint32)} {
+		s := u.String()
+		for _, form := range []string{s, strings.ToUpper(s), "urn:uuid:" + s, "{" + s + "}", strings.ReplaceAll(s, "-", ""), s + "0", s[1:]} {
+			f.Add(form)
+		}
+	}
+	for _, n := range []uint64{0, 1, 31, 32, 61, 62, math.MaxInt64, math.MaxUint64} {
+		f.Add(EncodeBase32(n))
+		f.Add(EncodeBase62(n))
+		f.Add(EncodeInt(int64(n)))
+	}
+	for _, s := range []string{"", "G000000000000", "LygHa16AHYG", "9223372036854775808", "-9223372036854775809", "+1", "01", "0-0O-oIi-lL", strings.Repeat("0", 64)} {
+		f.Add(s)
+	}
+	refused := func(t *testing.T, s string, err error) {
+		if !errors.Is(err, ErrNotID) || len(err.Error()) < 8 {
+			t.Fatalf("%q: an error that says too little: %q", s, err)
+		}
+	}
 	f.Fuzz(func(t *testing.T, s string) {
-		if u, err := Parse(s); err == nil && !strings.HasSuffix(strings.ToLower(s), u.String()) {
-			t.Fatalf("%q was read as %s", s, u)
+		if u, err := Parse(s); err != nil {
+			if !strings.Contains(err.Error(), "not a UUID") {
+				t.Fatalf("%q: an error that says too little: %q", s, err)
+			}
+		} else if again, err := Parse(u.String()); err != nil || again != u || !strings.HasSuffix(strings.ToLower(s), u.String()) {
+			t.Fatalf("%q was read as %s, and that as %s, %v", s, u, again, err)
 		}
-		if n, err := DecodeBase32(s); err == nil && !strings.HasSuffix(EncodeBase32(n), strings.NewReplacer("-", "", "O", "0", "I", "1", "L", "1").Replace(strings.ToUpper(s))) {
-			t.Fatalf("%q was read as %d", s, n)
+		if n, err := DecodeBase32(s); err != nil {
+			refused(t, s, err)
+		} else if again, err := DecodeBase32(EncodeBase32(n)); err != nil || again != n ||
+			!strings.HasSuffix(EncodeBase32(n), strings.NewReplacer("-", "", "O", "0", "I", "1", "L", "1").Replace(strings.ToUpper(s))) {
+			t.Fatalf("%q was read as %d, and that as %d, %v", s, n, again, err)
 		}
-		if n, err := DecodeBase62(s); err == nil && !strings.HasSuffix(EncodeBase62(n), s) {
-			t.Fatalf("%q was read as %d", s, n)
+		if n, err := DecodeBase62(s); err != nil {
+			refused(t, s, err)
+		} else if again, err := DecodeBase62(EncodeBase62(n)); err != nil || again != n || !strings.HasSuffix(EncodeBase62(n), s) {
+			t.Fatalf("%q was read as %d, and that as %d, %v", s, n, again, err)
+		}
+		if n, err := DecodeInt(s); err != nil {
+			refused(t, s, err)
+		} else if again, err := DecodeInt(EncodeInt(n)); err != nil || again != n {
+			t.Fatalf("%q was read as %d, and that as %d, %v", s, n, again, err)
 		}
 	})
 }

@@ -2,11 +2,14 @@ package raft
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"github.com/coordd/coordd/internal/allocs"
 )
 
 // configurations draws valid configurations.
@@ -68,7 +71,24 @@ func FuzzDecodeConfiguration(f *testing.F) {
 	f.Add(Configuration{Members: []Member{{ID: 9, Name: "a", Metadata: map[string]string{"k": "v", "l": ""}, Standby: true}}}.Encode())
 	f.Add([]byte{configurationLayout})
 	f.Add(configurationOfLayout1)
+	large := Configuration{Version: 1<<32 - 1, SetVoters: 9}
+	for i := range 9 {
+		large.Members = append(large.Members, Member{ID: MemberID(1<<60 + i), Name: strings.Repeat("n", 127+i), Address: strings.Repeat("a", 128), Learner: i > 6, Promote: i == 7,
+			Standby: i == 1, Version: 1<<32 - 1, Incarnation: Incarnation{1}, Former: Incarnation{2}, Metadata: map[string]string{"": strings.Repeat("v", 300), "k": ""}})
+		f.Add(large.Encode())
+	}
+	f.Add(append(large.Encode(), 0))
+	f.Add(large.Encode()[:len(large.Encode())-1])
+	f.Add(Configuration{Members: []Member{{ID: 2}, {ID: 1}}}.Encode()) // out of order
+	f.Add(Configuration{}.Encode())
+	// After the layout, the cluster, two versions: a count of members beyond all bounds.
+	f.Add(append(append([]byte{configurationLayout}, make([]byte, 16)...), 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		allocs.Within(t, len(data), 256<<10, 64, func() {
+			if _, err := DecodeConfiguration(data); err != nil && len(err.Error()) < 16 {
+				t.Fatalf("an error that says too little: %q", err)
+			}
+		})
 		c, err := DecodeConfiguration(data)
 		if err != nil {
 			return

@@ -1,6 +1,7 @@
 package raft
 
 import (
+	"bytes"
 	"slices"
 	"testing"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"github.com/coordd/coordd/internal/allocs"
 	"github.com/coordd/coordd/pkg/raft/tracker"
 )
 
@@ -467,13 +469,30 @@ func FuzzDecodeSnapshotMeta(f *testing.F) {
 	m := SnapshotMeta{Index: 9, Term: 2, Time: 3, ConfigIndex: 1, Config: Configuration{ClusterID: ClusterID{1}, Members: members(3)}}
 	f.Add(m.Encode())
 	f.Add([]byte{snapshotMetaLayout})
+	for _, n := range []int{1, 2, 7} {
+		m := SnapshotMeta{Index: maxPosition, Term: maxPosition, Time: -1 << 63, ConfigIndex: maxPosition, Config: Configuration{Members: members(n)}}
+		f.Add(m.Encode())
+		f.Add(append(m.Encode(), 0))
+		f.Add(m.Encode()[:len(m.Encode())-1])
+		m.Index++
+		f.Add(m.Encode())
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
+		allocs.Within(t, len(data), 256<<10, 64, func() {
+			if _, err := DecodeSnapshotMeta(data); err != nil && len(err.Error()) < 16 {
+				t.Fatalf("an error that says too little: %q", err)
+			}
+		})
 		m, err := DecodeSnapshotMeta(data)
 		if err != nil {
 			return
 		}
 		if back, err := DecodeSnapshotMeta(m.Encode()); err != nil || !cmp.Equal(back, m) {
 			t.Fatalf("%x is read and can't be read again: %v", data, err)
+		}
+		// Two layouts of the configuration are read; in the present one there is one way to write it.
+		if again := m.Encode(); len(again) == len(data) && !bytes.Equal(again, data) {
+			t.Fatalf("%x is read and written as %x", data, again)
 		}
 	})
 }

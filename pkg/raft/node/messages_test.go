@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/coordd/coordd/internal/allocs"
 	"github.com/coordd/coordd/pkg/raft"
 	"github.com/coordd/coordd/pkg/transport"
 )
@@ -117,7 +121,25 @@ func FuzzChunk(f *testing.F) {
 		meta: raft.SnapshotMeta{Index: 7, Term: 2, ConfigIndex: 1, Config: raft.Configuration{Members: []raft.Member{{ID: 1}}}}}
 	f.Add(c.encode()[1:])
 	f.Add([]byte{})
+	for _, n := range []int64{0, 1, 4096} { // a question where to begin, and data up to the end and beyond it
+		for over := range int64(2) {
+			c.data, c.size, c.offset = make([]byte, n), maxFileBytes, maxFileBytes-n+over
+			f.Add(c.encode()[1:])
+		}
+	}
+	c.data, c.size, c.offset, c.term, c.session = nil, maxFileBytes+1, 0, 1<<63, 1<<63
+	f.Add(c.encode()[1:])
+	c.size, c.incarnation = 0, raft.Incarnation{1, 15: 2}
+	f.Add(c.encode()[1:])
+	f.Add(c.encode()[1 : len(c.encode())-1])
+	// A description that is said to be far longer than the chunk.
+	f.Add(append(make([]byte, 2+16+2), 0xff, 0xff, 0xff, 0xff, 0x7f))
 	f.Fuzz(func(t *testing.T, b []byte) {
+		allocs.Within(t, len(b), 256<<10, 64, func() {
+			if _, err := decodeChunk(b); err != nil && (!errors.Is(err, errFrame) || len(err.Error()) < 8) {
+				t.Fatalf("an error that says too little: %q", err)
+			}
+		})
 		c, err := decodeChunk(b)
 		if err != nil {
 			return
@@ -126,7 +148,8 @@ func FuzzChunk(f *testing.F) {
 			t.Fatalf("taken: %+v", c)
 		}
 		again, err := decodeChunk(c.encode()[1:])
-		if err != nil || again.meta.Mark() != c.meta.Mark() || again.offset != c.offset || again.size != c.size || again.term != c.term {
+		if err != nil || again.meta.Mark() != c.meta.Mark() || again.offset != c.offset || again.size != c.size || again.term != c.term ||
+			again.session != c.session || again.incarnation != c.incarnation || !bytes.Equal(again.data, c.data) || !cmp.Equal(again.meta, c.meta) {
 			t.Fatalf("%+v became %+v, %v", c, again, err)
 		}
 	})

@@ -7,6 +7,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/coordd/coordd/internal/allocs"
+	"github.com/coordd/coordd/pkg/raft"
 	"github.com/coordd/coordd/pkg/raft/storage"
 	"github.com/coordd/coordd/pkg/raft/storage/storagetest"
 )
@@ -27,6 +29,22 @@ func FuzzSnapshotHeader(f *testing.F) {
 	f.Add(header)
 	f.Add(header[:len(header)-sumBytes])
 	f.Add([]byte(magic))
+	f.Add(append([]byte(magic), 0, version, 0xff, 0xff, 0xff, 0xff)) // a description of 4 GiB
+	f.Add(append([]byte(magic), 0, version+1, 0, 0, 0, 0))
+	for _, n := range []int{1, 7} { // members
+		meta := raft.SnapshotMeta{Index: 1<<62 - 1, Term: 1<<62 - 1, Time: -1, ConfigIndex: 1, Config: raft.Configuration{ClusterID: raft.ClusterID{1}}}
+		for i := range n {
+			meta.Config.Members = append(meta.Config.Members, raft.Member{ID: raft.MemberID(i + 1), Name: "n", Address: "host:1",
+				Learner: i == 1, Metadata: map[string]string{"zone": "a", "": ""}})
+		}
+		header, err := appendHeader(nil, &meta)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(header)
+		f.Add(header[:len(header)-sumBytes])
+		f.Add(header[:len(header)-sumBytes-1])
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, b := range [][]byte{b, seal(bytes.Clone(b), 0)} {
 			if len(b) < headerFixed {
@@ -36,6 +54,11 @@ func FuzzSnapshotHeader(f *testing.F) {
 			if err != nil || n > len(b) {
 				continue
 			}
+			allocs.Within(t, n, 256<<10, 64, func() {
+				if _, err := parseHeader(b[:n]); err != nil && len(err.Error()) < 8 {
+					t.Fatalf("an error that says too little: %q", err)
+				}
+			})
 			meta, err := parseHeader(b[:n])
 			if err != nil {
 				continue
@@ -58,14 +81,33 @@ func FuzzSnapshotHeader(f *testing.F) {
 // FuzzReceive: whatever comes, in whatever pieces, a copy is either refused or whole; what is whole reads back
 // without an error and would be written to the same bytes again.
 func FuzzReceive(f *testing.F) {
-	for _, n := range []int{0, 1, 500, BlockBytes + 3} {
+	for _, n := range []int{0, 1, 500, BlockBytes - 1, BlockBytes, BlockBytes + 3} {
 		raw, _ := snapshot(f, n)
 		f.Add(raw, 77)
 		f.Add(raw[:len(raw)-1], 1<<20)
 		f.Add(append(raw, raw...), 1000)
 	}
+	// Behind a right header: a block that says that it is large, larger than blocks get, or another one.
+	raw, _ := snapshot(f, 0)
+	header := raw[:len(raw)-endBytes]
+	for _, block := range [][]byte{{kindBlock, 0, 0, 0, 0, 0, 1, 0, 0}, {kindBlock, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff}, {kindBlock, 0, 0, 0, 1, 0, 0, 0, 1},
+		appendBlock(nil, 0, nil), appendBlock(nil, 0, make([]byte, 100))} {
+		f.Add(append(bytes.Clone(header), block...), 1<<20)
+	}
+	f.Add(append(bytes.Clone(header), appendEnd(nil, &end{blocks: 1 << 32, bytes: 1 << 48})...), 1<<20)
 	f.Fuzz(func(t *testing.T, raw []byte, piece int) {
 		piece = max(piece, 1+len(raw)/1000)
+		// A receiver takes a block's memory at most, or a description's, before their bytes are there.
+		allocs.Within(t, len(raw), 1<<20+maxMetaBytes, 64, func() {
+			r, _, err := newReceiver(nil, 0, nil, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.sink = &memorySink{to: NewMemory()}
+			if _, err := r.Write(raw); err != nil && len(err.Error()) < 8 {
+				t.Fatalf("an error that says too little: %q", err)
+			}
+		})
 		m := NewMemory()
 		r, _, err := newReceiver(nil, 0, nil, "")
 		if err != nil {
