@@ -187,9 +187,10 @@ type result struct {
 	said   string // what the tests wrote, if they failed
 }
 
-// fuzz runs the target with one worker.
+// fuzz runs the target with one worker. Go's fuzzer may make an input smaller for a minute when it reaches new code, and
+// counts and finds nothing meanwhile: some tries have to do.
 func (t *target) fuzz(ctx context.Context, d time.Duration) result {
-	cmd := exec.CommandContext(ctx, t.binary, "-test.run=^$", "-test.fuzz=^"+t.function+"$", "-test.fuzztime="+d.String(), "-test.parallel=1",
+	cmd := exec.CommandContext(ctx, t.binary, "-test.run=^$", "-test.fuzz=^"+t.function+"$", "-test.fuzztime="+d.String(), "-test.parallel=1", "-test.fuzzminimizetime=200x",
 		"-test.fuzzcachedir="+t.cache, "-test.timeout=0")
 	cmd.Dir = t.dir
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
