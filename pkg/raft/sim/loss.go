@@ -5,12 +5,28 @@ import "github.com/coordd/coordd/pkg/raft"
 // mayLose reports whether the cluster can bear it that a node's acknowledgements are worth nothing any more, whichever
 // of the configurations that are somewhere turns out to be in effect.
 func (w *world) mayLose(n *node) bool {
+	if w.lastOfTheFirst(n) {
+		return false
+	}
 	for _, c := range w.truth.open {
 		if !w.survives(&c.conf, n) {
 			return false
 		}
 	}
 	return w.survives(&w.truth.active().conf, n)
+}
+
+// lastOfTheFirst reports whether a node is the only one of the static members that has anything. Without it the others, all
+// blank and all started with the flags of the first start, would rightly take themselves for a new cluster.
+func (w *world) lastOfTheFirst(n *node) bool {
+	first := false
+	for i := range w.static {
+		o := w.byID[w.static[i].ID]
+		if first = first || o == n; o != n && o.disk.peak > 0 {
+			return false
+		}
+	}
+	return first && len(w.static) > 1 // who is alone by its flags joins: see oldFlags
 }
 
 // survives reports whether the voters of a configuration that have not lost anything, and may lead, are a majority,

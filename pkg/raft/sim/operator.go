@@ -228,7 +228,7 @@ func (w *world) replace(n *node, conf *raft.Configuration, m raft.Member) {
 	}
 	act := w.act
 	fresh := func() {
-		if w.byID[m.ID] == old && (lost || w.mayLose(old)) {
+		if w.faulty && w.byID[m.ID] == old && (lost || w.mayLose(old)) {
 			w.after(act.between(0, 800*time.Millisecond), w.newNode(m.ID, nil).start)
 		}
 	}
