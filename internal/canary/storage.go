@@ -22,6 +22,12 @@ const (
 	EveryWriteIsSynced   Guard = "every-write-is-synced"
 	FailureOfLogSticks   Guard = "failure-of-log-sticks"
 	FailedWriteIsTheLast Guard = "failed-write-is-the-last"
+	UnknownCommandStops  Guard = "unknown-command-stops"
+	StalledDiskHandsOver Guard = "stalled-disk-hands-over"
+	ReadWaitsForApply    Guard = "read-waits-for-apply"
+	HashCompared         Guard = "hash-compared"
+	LogWithoutSidecar    Guard = "log-without-sidecar"
+	LogWithoutManifest   Guard = "log-without-manifest"
 	ProbeBeforeStanding  Guard = "probe-before-standing"
 	ProposalTermCompared Guard = "proposal-term-compared"
 	DetectorKeepsVoters  Guard = "detector-keeps-voters"
@@ -35,6 +41,9 @@ const (
 var storageGuards = []Info{
 	{FailureOfLogSticks, "raft 14", "a log that failed to write takes the next batch"},
 	{FailedWriteIsTheLast, "raft 14", "the appender goes on after a write that failed"},
+	{UnknownCommandStops, "raft 16, 17", "an entry that this version does not understand is skipped"},
+	{StalledDiskHandsOver, "raft 13", "a leader whose disk stalls goes on to lead"},
+	{ReadWaitsForApply, "raft, read barrier", "a read is answered before the entries that it has to see are applied"},
 	{ProbeBeforeStanding, "raft 13", "a member whose disk has stalled may stand before a write was quick"},
 	{MajorityIsEnough, "raft 19", "a candidate waits for everybody's answer"},
 	{ProposalTermCompared, "raft, ReplicateAsync", "a proposal is answered by whatever entry took its place"},
@@ -51,6 +60,9 @@ var storageGuards = []Info{
 	{IncarnationRecorded, "storage, incarnation", "messages of another directory than the recorded one are taken"},
 	{HigherBallotCounts, "storage, effective term and vote", "a vote that only the sidecar has does not count"},
 	{TwoVotesRefused, "storage, two votes in one term", "a directory that voted twice in a term is opened"},
+	{HashCompared, "storage, last equal with another hash", "another entry at the mark's position is taken for the acknowledged one"},
+	{LogWithoutSidecar, "storage, no sidecar beside a log", "a log without its sidecar gets a new one"},
+	{LogWithoutManifest, "storage, without MANIFEST", "a key space opens empty and deletes its tables"},
 	{ChainVerified, "storage, broken chain", "an entry that does not continue the chain is taken"},
 	{ChecksumVerified, "storage, a flipped byte", "checksums of entries and slots are not looked at"},
 	{EmptyLogRefused, "storage, empty log beside a mark", "a log of which nothing is left goes on as an empty one"},

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync/atomic"
 
+	"github.com/coordd/coordd/internal/canary"
 	"github.com/coordd/coordd/pkg/raft"
 	"github.com/coordd/coordd/pkg/raft/pipeline"
 )
@@ -88,7 +89,7 @@ func (a *applier) do(j *job) {
 		a.takeIfDue()
 	}
 	if j.read != nil {
-		if j.read.index <= a.applied.Load() && !a.broken {
+		if (j.read.index <= a.applied.Load() || canary.Broken(canary.ReadWaitsForApply)) && !a.broken {
 			a.answer(j.read, j.read.index, nil)
 		} else {
 			a.reads = append(a.reads, j.read)

@@ -106,3 +106,22 @@ func BenchmarkStallWhileASnapshotIsTaken(b *testing.B) {
 		})
 	}
 }
+
+// The limit is on the age of the oldest append that has to be written, whatever else was handed out or is finished.
+func TestTheOldestAppendIsJudged(t *testing.T) {
+	t.Parallel()
+	d := diskWatch{limit: time.Second}
+	d.handOut(&raft.AppendBatch{Seq: 1}, 0) // nothing to write
+	d.handOut(&raft.AppendBatch{Seq: 2, MustWrite: true}, time.Second)
+	d.handOut(&raft.AppendBatch{Seq: 3, MustWrite: true}, 2*time.Second)
+	if d.late(2*time.Second-1) || !d.late(2*time.Second) {
+		t.Errorf("an append of 1 s: late after 1 s − 1 ns %v, after 1 s %v", d.late(2*time.Second-1), d.late(2*time.Second))
+	}
+	d.finished(2)
+	if d.late(3*time.Second-1) || !d.late(3*time.Second) {
+		t.Error("the next one is judged by another's age")
+	}
+	if d.finished(3); d.late(time.Hour) {
+		t.Error("late with nothing under way")
+	}
+}

@@ -35,7 +35,7 @@ type Files struct {
 
 // CheckNew refuses to make a sidecar beside a log: it is made before the log, so it was there once.
 func CheckNew(dir string, f Files) error {
-	if f.All == 0 {
+	if f.All == 0 || canary.Broken(canary.LogWithoutSidecar) {
 		return nil
 	}
 	return Refuse(dir, ErrNoSidecar, "put the file `sidecar` back as it was; otherwise "+AdviceReplace, "%s has %d files", f.Path, f.All)
@@ -43,7 +43,7 @@ func CheckNew(dir string, f Files) error {
 
 // CheckFiles refuses a key space that would open as an empty one though there was something in it.
 func CheckFiles(dir, index string, f Files, m raft.Mark) error {
-	if f.Index || f.Data == 0 && m == (raft.Mark{}) {
+	if f.Index || f.Data == 0 && m == (raft.Mark{}) || canary.Broken(canary.LogWithoutManifest) {
 		return nil
 	}
 	return Refuse(dir, ErrLogLost, AdviceReplace, "no %s in %s, which has %d data files; acknowledged up to entry %d of term %d",
@@ -186,5 +186,5 @@ func slotMark(before, after raft.Mark, truncates bool, recovering *raft.Mark) ra
 
 // differ reports that two marks are of one entry and don't have the same log before it.
 func differ(a, b raft.Mark) bool {
-	return a.Last == b.Last && a.LastTerm == b.LastTerm && a.Hash != b.Hash
+	return a.Last == b.Last && a.LastTerm == b.LastTerm && a.Hash != b.Hash && !canary.Broken(canary.HashCompared)
 }
