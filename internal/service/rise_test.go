@@ -49,3 +49,34 @@ func TestAReadThatIsNotProvedIsNotAnswered(t *testing.T) {
 		t.Errorf("an answer of a leader in doubt: %+v, %v", msg, err)
 	}
 }
+
+// three is a bench whose node lists two other members, neither of which is there.
+func three(t *testing.T) *bench {
+	t.Helper()
+	return startBench(t, Limits{}, Timing{ProbeInterval: time.Hour}, func(n *fakeNode, _ *Config) {
+		n.config.Store(&raft.Configuration{Members: []raft.Member{{ID: 1, Name: "n1"}, {ID: 2, Name: "n2"}, {ID: 3, Name: "n3"}}})
+	})
+}
+
+// A node's connection to its own server stays up when the routes are cut.
+func TestProbesGoThroughTheOthers(t *testing.T) {
+	t.Parallel()
+	if names, need := three(t).s.prober.targets(); !slices.Equal(names, []string{"n2", "n3"}) || need != 1 {
+		t.Errorf("%v are probed, and %d have to answer", names, need)
+	}
+}
+
+func TestLeadershipGoesToWhoReportsHealth(t *testing.T) {
+	t.Parallel()
+	p := three(t).s.prober
+	if to := p.healthyMember(t.Context()); to != 0 {
+		t.Errorf("to member %d, of which nothing is known", to)
+	}
+	p.mu.Lock()
+	p.answers["n2"] = answered{at: time.Now().Add(time.Hour)}
+	p.answers["n3"] = answered{at: time.Now().Add(time.Hour), healthy: true}
+	p.mu.Unlock()
+	if to := p.healthyMember(t.Context()); to != 3 {
+		t.Errorf("to member %d; 2 says that it can't serve, 3 that it can", to)
+	}
+}
