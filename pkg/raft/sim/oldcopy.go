@@ -55,12 +55,26 @@ func (w *world) mayGoBack(n *node) bool {
 	d := &n.disk
 	b := d.backup
 	return !n.gone && n.refused == nil && d.mark == nil && d.harm == nil && b != nil && b.end.Before(d.end()) && b.hard.Promise == d.hard.Promise &&
-		w.mayLose(n) && w.needless(n)
+		w.mayLose(n) && w.needless(n) && w.survives(w.confOf(n, b), n)
+}
+
+// confOf is the configuration in effect in a copy. [Who is a majority by it, or makes one with others that lost something,
+// leads by it and commits, and nobody is left to be asked: seed 1241 of the long pace, where the copy was of the only voter.]
+func (w *world) confOf(n *node, b *backup) *raft.Configuration {
+	for i := len(b.keys) - 1; i >= 0; i-- {
+		if e := &b.keys[i].entry; e.Kind == raft.EntryConfig {
+			return &w.truth.configs[position{e.Index, e.Term}].conf
+		}
+	}
+	if b.snap != nil {
+		return &w.truth.configAt(b.snap.meta.ConfigIndex).conf
+	}
+	return &raft.Configuration{Members: n.flags}
 }
 
 func (n *node) goBack() {
 	d, w, b := &n.disk, n.w, n.disk.backup
-	if _, ok := n.open(); !ok || !b.end.Before(d.end()) || !w.needless(n) {
+	if _, ok := n.open(); !ok || !b.end.Before(d.end()) || !w.needless(n) || !w.survives(w.confOf(n, b), n) {
 		return
 	}
 	d.ledger, d.markAt = nil, 0
