@@ -62,8 +62,8 @@ func (w *world) mayGoBack(n *node) bool {
 // leads by it and commits, and nobody is left to be asked: seed 1241 of the long pace, where the copy was of the only voter.]
 func (w *world) confOf(n *node, b *backup) *raft.Configuration {
 	for i := len(b.keys) - 1; i >= 0; i-- {
-		if e := &b.keys[i].entry; e.Kind == raft.EntryConfig {
-			return &w.truth.configs[position{e.Index, e.Term}].conf
+		if it := b.keys[i]; it != nil && it.entry.Kind == raft.EntryConfig { // nil: cut off, and not gone yet
+			return &w.truth.configs[position{it.entry.Index, it.entry.Term}].conf
 		}
 	}
 	if b.snap != nil {
