@@ -114,14 +114,16 @@ func (l *loop) setStandby(on bool, now time.Duration) {
 	}
 }
 
-// giveWay hands leadership over where the configuration says that this member is to stand in no election. Where
+// giveWay hands leadership over where the configuration says that this member is to stand in no election: the committed
+// one, and the newest in the log as well, since a new leader has what its predecessor committed before it knows so. Where
 // nobody can take over, it leads on and tries again.
 func (l *loop) giveWay(now time.Duration) {
 	if l.soft.Role != raft.Leader || now < l.handover {
 		return
 	}
-	self, ok := memberOf(l.active.Members, l.n.cfg.ID)
-	if !ok || !self.Standby {
+	committed, _ := memberOf(l.active.Members, l.n.cfg.ID)
+	newest, _ := memberOf(l.config.Members, l.n.cfg.ID)
+	if !committed.Standby || !newest.Standby {
 		return
 	}
 	l.handover = now + 2*l.n.cfg.ElectionTimeoutMax

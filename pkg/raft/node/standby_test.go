@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/coordd/coordd/pkg/raft"
 	"github.com/coordd/coordd/pkg/raft/storage"
@@ -46,7 +47,11 @@ func TestStandbyIsRecorded(t *testing.T) {
 		if err := l.RemoveMember(v.ctx(), l.id); !errors.Is(err, raft.ErrLastVoter) {
 			t.Fatalf("removing the last one that may lead: %v", err)
 		}
-		// What an operator takes back stays so: the record decides.
+		// What an operator takes back stays so: the record decides, also before the member knows that it is committed.
+		known := v.barrier(l)
+		v.net.SetDrop(l.id, 2, func(m raft.Message) bool {
+			return (m.Type == raft.MsgAppend || m.Type == raft.MsgHeartbeat) && m.Commit > known
+		})
 		if err := l.SetMemberStandby(v.ctx(), 2, false); err != nil {
 			t.Fatal(err)
 		}
@@ -56,6 +61,10 @@ func TestStandbyIsRecorded(t *testing.T) {
 		v.leader(v.nodes[2])
 		if self, _ := memberOf(v.nodes[2].Status().Active.Members, 2); self.Standby || v.nodes[2].saysStandby.Load() {
 			t.Errorf("it calls itself a standby again: %+v", self)
+		}
+		time.Sleep(time.Second) // virtual: it leads on
+		if s := v.nodes[2].Status(); !s.Leading {
+			t.Errorf("it gave leadership back: leader %v, term %d", s.Leader, s.Term)
 		}
 	})
 }
