@@ -95,7 +95,9 @@ func (r *recorder) cut(fence, last uint64) {
 	r.ops = append(r.ops, Op{Kind: OpEnd, Fence: fence, Old: last, Call: now + 1, Return: now + 2})
 	r.w.report.Windows++
 	r.w.report.WindowOps += len(r.ops)
-	r.w.opt.History(Window{r.name, r.ops})
+	if err := r.w.opt.History(Window{r.name, r.ops}); err != nil {
+		r.w.fail("%v", err)
+	}
 	r.ops = append([]Op(nil), Op{Kind: OpBegin, Fence: fence, Old: last})
 	r.since, r.open = now, map[uint64]int{}
 }

@@ -1,6 +1,9 @@
 package sim
 
 import (
+	"errors"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -47,16 +50,28 @@ func judge(w Window) porcupine.CheckResult {
 	return porcupine.CheckOperationsTimeout(lockModel, ops, 10*time.Second)
 }
 
-// mustDecide judges the windows of a run as they come.
-func mustDecide(t *testing.T, seed uint64) func(Window) {
-	return func(w Window) {
-		switch res := judge(w); res {
-		case porcupine.Ok:
-		case porcupine.Unknown:
-			t.Errorf("seed %d: a window of %d operations on %s stays undecided", seed, len(w.Ops), w.Lock)
-		default:
-			t.Errorf("seed %d: the history of %s is not linearizable:\n%v", seed, w.Lock, w.Ops)
-		}
+// linearizable judges the windows of a run as they come. One that stays undecided proves nothing, and so is a failure.
+func linearizable(w Window) error {
+	switch judge(w) {
+	case porcupine.Ok:
+		return nil
+	case porcupine.Unknown:
+		return fmt.Errorf("the history of lock %s stays undecided; a window of %d operations", w.Lock, len(w.Ops))
+	}
+	return fmt.Errorf("the history of lock %s is not linearizable; %v", w.Lock, w.Ops)
+}
+
+// TestAWrongHistoryFailsTheRun shows that a verdict ends the run, and says how to see it again.
+func TestAWrongHistoryFailsTheRun(t *testing.T) {
+	t.Parallel()
+	opt := optionsOf(t, 3, Storm.Name)
+	opt.History = func(Window) error { return errors.New("planted verdict") }
+	_, err := Run(opt)
+	if v, ok := err.(*Violation); !ok || v.What != "planted verdict" || v.At == 0 {
+		t.Fatalf("the run ended with %v", err)
+	}
+	if want := "-sim.seed=3 -sim.seeds=1 -sim.pace=storm -sim.nodes=5 -sim.for=8s"; !strings.Contains(err.Error(), want) {
+		t.Errorf("%q does not say %s", err, want)
 	}
 }
 

@@ -21,10 +21,9 @@ type Shrunk struct {
 
 // Args are the arguments of the test that give this run.
 func (s *Shrunk) Args() string {
-	o := &s.Options
-	args := fmt.Sprintf("-sim.seed=%d -sim.seeds=1 -sim.pace=%s -sim.nodes=%d -sim.for=%v", o.Seed, o.Pace.Name, o.Nodes, o.For)
+	args := s.Options.args()
 	only, skip := names(s.Kept), names(s.Left)
-	if len(skip) < len(only) {
+	if only == "" || len(skip) < len(only) {
 		return args + " -sim.skip=" + skip
 	}
 	return args + " -sim.only=" + only
@@ -50,7 +49,7 @@ func kindOf(v *Violation) string {
 // debugging), and with fewer nodes. v and rep are what [Run] gave for opt.
 func Shrink(opt Options, v *Violation, rep Report, over func() bool) Shrunk {
 	opt = opt.withDefaults()
-	opt.Trace, opt.History = nil, nil
+	opt.Trace = nil
 	s := &shrinker{found: Shrunk{Options: opt, Violation: v, Kept: decisions(rep)}, what: kindOf(v), over: over}
 	s.shorten()
 	s.leaveOut()

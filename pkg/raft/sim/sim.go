@@ -16,8 +16,8 @@ type Options struct {
 	Heal  time.Duration // virtual time without faults, in which the cluster must serve again; 10 s
 	// Keep tells whether a decision is carried out; nil: all are.
 	Keep func(Decision) bool
-	// History is given the histories of the locks, window by window; nil: nobody wants them.
-	History func(Window)
+	// History judges the histories of the locks, window by window; its error is a violation. nil: nobody does.
+	History func(Window) error
 	// Trace is told every event, for people.
 	Trace func(string)
 
@@ -48,15 +48,24 @@ type Report struct {
 // Violation is a broken invariant.
 type Violation struct {
 	Seed uint64
-	Pace string
 	At   time.Duration
 	What string
+	args string // of the test, to see it again
 }
 
 // Error says what broke and how to see it again.
 func (v *Violation) Error() string {
-	return fmt.Sprintf("seed %d at %v: %s\nreplay: go test ./pkg/raft/sim -run '^TestSeeds$' -v -args -sim.seed=%d -sim.seeds=1 -sim.pace=%s -sim.trace",
-		v.Seed, v.At, v.What, v.Seed, v.Pace)
+	return fmt.Sprintf("seed %d at %v: %s\nreplay: %s", v.Seed, v.At, v.What, command(v.args))
+}
+
+// command is how people run it again.
+func command(args string) string {
+	return "go test ./pkg/raft/sim -run '^TestSeeds$' -v -args " + args + " -sim.trace"
+}
+
+// args are the arguments of the test that give this run, with all of its decisions.
+func (opt *Options) args() string {
+	return fmt.Sprintf("-sim.seed=%d -sim.seeds=1 -sim.pace=%s -sim.nodes=%d -sim.for=%v", opt.Seed, opt.Pace.Name, opt.Nodes, opt.For)
 }
 
 // The shape of time in a run.
@@ -160,7 +169,7 @@ func Run(opt Options) (rep Report, err error) {
 			err = p
 		default:
 			// An assertion of the core is a violation like any other.
-			err = &Violation{opt.Seed, opt.Pace.Name, w.now, fmt.Sprintf("panic: %v\n%s", p, stack())}
+			err = &Violation{opt.Seed, w.now, fmt.Sprintf("panic: %v\n%s", p, stack()), opt.args()}
 		}
 		w.report.Virtual, w.report.Hash, w.report.Leaders = w.now, uint64(w.hash), len(w.truth.leaders)
 		w.report.Entries = len(w.truth.committed)
@@ -219,7 +228,7 @@ func (w *world) show(format string, args ...any) {
 }
 
 func (w *world) fail(format string, args ...any) {
-	panic(&Violation{w.opt.Seed, w.opt.Pace.Name, w.now, fmt.Sprintf(format, args...)})
+	panic(&Violation{w.opt.Seed, w.now, fmt.Sprintf(format, args...), w.opt.args()})
 }
 
 // build makes the first nodes, all blank, and starts them at slightly different moments.
