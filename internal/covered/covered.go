@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -45,16 +46,44 @@ func Add(instrument string, counts map[string]uint64) error {
 	}
 	return change(path, func(rows []row) []row {
 		for key, n := range counts {
-			i := slices.IndexFunc(rows, func(r row) bool { return r.instrument == instrument && r.key == key })
-			if i < 0 {
-				i, rows = len(rows), append(rows, row{instrument: instrument, key: key})
-			}
-			rows[i].total += n
-			rows[i].runs++
-			rows[i].last = time.Now().UTC().Format(time.DateOnly)
+			rows, _ = added(rows, path, instrument, key, n)
 		}
 		return rows
 	})
+}
+
+// Take adds to a total and returns what it was before, so that two runs at the same time do not go through the same
+// seeds. Without a document it returns 0.
+func Take(instrument, key string, n uint64) (before uint64, err error) {
+	err = checkNames(instrument, map[string]uint64{key: n})
+	path := os.Getenv(Variable)
+	if path == "" || err != nil {
+		return 0, err
+	}
+	err = change(path, func(rows []row) []row {
+		rows, before = added(rows, path, instrument, key, n)
+		return rows
+	})
+	return before, err
+}
+
+// counted are the totals that this process has added to: it is one run, however often it adds.
+var counted sync.Map
+
+// added adds to one total, and returns what it was before.
+func added(rows []row, path, instrument, key string, n uint64) (_ []row, before uint64) {
+	i := slices.IndexFunc(rows, func(r row) bool { return r.instrument == instrument && r.key == key })
+	if i < 0 {
+		i, rows = len(rows), append(rows, row{instrument: instrument, key: key})
+	}
+	r := &rows[i]
+	before = r.total
+	r.total += n
+	r.last = time.Now().UTC().Format(time.DateOnly)
+	if _, again := counted.LoadOrStore([3]string{path, instrument, key}, true); !again {
+		r.runs++
+	}
+	return rows, before
 }
 
 // Total returns what an instrument has covered in all; 0 without a document, or when there is nothing yet.

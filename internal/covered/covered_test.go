@@ -43,7 +43,7 @@ func TestTotalsGrow(t *testing.T) {
 		}
 	}
 	text := read(t, path)
-	for _, want := range []string{"Before.\n", "\nBehind.\n", "| simulator | events | 1,000,001 | 2 | 20", "| simulator | seeds | 1,234 | 2 | 20"} {
+	for _, want := range []string{"Before.\n", "\nBehind.\n", "| simulator | events | 1,000,001 | 1 | 20", "| simulator | seeds | 1,234 | 1 | 20"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the document lacks %q:\n%s", want, text)
 		}
@@ -72,6 +72,35 @@ func TestManyAddAtOnce(t *testing.T) {
 	}
 	if others, err := filepath.Glob(filepath.Join(filepath.Dir(path), ".covered-*")); err != nil || len(others) > 0 {
 		t.Errorf("left behind: %v, %v", others, err)
+	}
+}
+
+// TestTwoTakeDifferentSeeds shows that what one run took, another one doesn't.
+func TestTwoTakeDifferentSeeds(t *testing.T) {
+	document(t)
+	var group sync.WaitGroup
+	var mu sync.Mutex
+	taken := map[uint64]bool{}
+	for range 20 {
+		group.Go(func() {
+			first, err := Take("simulator", "seeds begun", 5)
+			if err != nil {
+				t.Error(err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			taken[first] = true
+		})
+	}
+	group.Wait()
+	for first := uint64(0); first < 100; first += 5 {
+		if !taken[first] {
+			t.Errorf("nobody took the seeds from %d on", first)
+		}
+	}
+	t.Setenv(Variable, "")
+	if first, err := Take("simulator", "seeds begun", 5); first != 0 || err != nil {
+		t.Errorf("without a document: %d, %v", first, err)
 	}
 }
 
