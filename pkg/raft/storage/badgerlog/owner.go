@@ -1,6 +1,7 @@
 package badgerlog
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -93,9 +94,10 @@ func readPID(path string) int {
 }
 
 // release empties the file and lets it go; it stays, because a file that is removed and made again can be
-// locked twice.
+// locked twice. The lock is given up by name: closing leaves it to whoever has a copy of the open file, as a child of
+// this process has between fork and exec.
 func (o *owner) release() error {
-	err := o.f.Truncate(0)
+	err := errors.Join(o.f.Truncate(0), unlock(o.f))
 	if closeErr := o.f.Close(); err == nil {
 		err = closeErr
 	}

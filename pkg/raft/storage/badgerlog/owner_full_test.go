@@ -88,3 +88,26 @@ func TestNoRoomForTheProcessID(t *testing.T) {
 		t.Errorf("with a failing disk: %v", err)
 	}
 }
+
+// TestACopyOfTheFileKeepsNoLock closes a log while a copy of its lock's file is open, as a child has it that another
+// goroutine started and that has not reached its exec.
+func TestACopyOfTheFileKeepsNoLock(t *testing.T) {
+	t.Parallel()
+	opt := testOptions(t, t.TempDir())
+	l := mustOpen(t, opt)
+	fd, err := syscall.Dup(int(l.owner.f.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(fd)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	o, err := takeDirectory(opt.Dir, writePID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := o.release(); err != nil {
+		t.Error(err)
+	}
+}
