@@ -26,7 +26,7 @@ type Config struct {
 
 	// ConnectTimeout bounds the connection to one address, after its name was resolved; 0: 75 ms.
 	ConnectTimeout time.Duration
-	// RequestTimeout is how long a peer may leave one block untaken before the connection is given up. It
+	// RequestTimeout is how long a peer may take nothing of a block before the connection is given up. It
 	// is not shorter than ConnectTimeout; 0: 75 ms or ConnectTimeout, if that is longer.
 	RequestTimeout time.Duration
 	// HandshakeTimeout is how long a caller has until its handshake is done; 0: 5 s.

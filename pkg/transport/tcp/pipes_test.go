@@ -21,7 +21,8 @@ type pipes struct {
 	hosts map[string]*pipeHost
 	dials map[string][]time.Time
 
-	onDial func(net.Conn) // given the dialler's end of each connection, under the lock; nil: nothing is done
+	taken  func(net.Conn) net.Conn // what the listener's end of each connection is made; nil: it stays as it is
+	onDial func(net.Conn)          // given the dialler's end of each connection, under the lock; nil: nothing is done
 }
 
 // pipeHost is a listener of pipes.
@@ -52,6 +53,9 @@ func (p *pipes) dial(ctx context.Context, _, address string) (net.Conn, error) {
 		return nil, errors.New("connection refused")
 	}
 	here, there := net.Pipe()
+	if p.taken != nil {
+		there = p.taken(there)
+	}
 	select {
 	case host.calls <- there:
 		if p.onDial != nil {

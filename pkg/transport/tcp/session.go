@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -151,17 +152,19 @@ func (s *session) write(b []byte) error {
 }
 
 // write gives the bytes to the kernel block by block, each with a deadline: a peer that takes little is
-// slow, one that takes nothing is dead. The label is under whom it is counted; empty: under nobody, since
-// strangers must not become labels.
+// slow, one that takes nothing is dead. So a deadline that passes behind a part of the block starts anew; over TLS a
+// record that is not taken in time ends the connection all the same. The label is under whom it is counted; empty: under
+// nobody, since strangers must not become labels.
 func (t *Transport) write(conn net.Conn, b []byte, label string) error {
 	cfg := &t.cfg
 	for total := len(b); len(b) > 0; {
 		block := b[:min(len(b), cfg.BlockSize)]
 		conn.SetWriteDeadline(time.Now().Add(cfg.RequestTimeout))
-		if _, err := conn.Write(block); err != nil {
+		taken, err := conn.Write(block)
+		if err != nil && (taken == 0 || !errors.Is(err, os.ErrDeadlineExceeded)) {
 			return fmt.Errorf("send: %w", err)
 		}
-		b = b[len(block):]
+		b = b[taken:]
 		if len(b) == 0 && label != "" {
 			cfg.Observer.PeerSent(label, transportLabel, total)
 		}
