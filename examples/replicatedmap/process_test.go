@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -14,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coordd/coordd/internal/ports"
 	"github.com/coordd/coordd/pkg/raft"
 )
 
@@ -49,15 +49,13 @@ func buildProgram(t *testing.T) *processes {
 	return p
 }
 
-// freePorts are all held before the first is let go, so that they differ.
-func freePorts(t *testing.T, count int) (ports []int) {
+func freePorts(t *testing.T, count int) []int {
 	t.Helper()
-	for range count {
-		l := listen(t, "127.0.0.1:0")
-		defer l.Close()
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+	free, err := ports.Free(count)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return ports
+	return free
 }
 
 func (p *processes) start(port int) *bytes.Buffer {

@@ -16,13 +16,14 @@ const module = "github.com/coordd/coordd"
 // belongs to the room with the longest matching path.
 var arrows = map[string][]string{
 	"cmd/coordd":              {"internal/cli"},
-	"internal/cli":            {"internal/daemon", "pkg/client", "api/coordd/v1", "pkg/idgen"},
+	"internal/cli":            {"internal/ports", "internal/daemon", "pkg/client", "api/coordd/v1", "pkg/idgen"},
 	"internal/daemon":         {"internal/service", "internal/console", "internal/machine", "pkg/raft/node", "pkg/raft", "pkg/raft/storage", "pkg/transport", "pkg/metrics", "api/coordd/v1", "internal/canary"},
 	"internal/service":        {"internal/machine", "internal/service/decide", "pkg/raft/node", "pkg/raft", "api/coordd/v1", "internal/canary"},
 	"internal/console":        {"internal/service", "internal/machine", "pkg/raft/node", "pkg/raft", "pkg/raft/redirect", "api/coordd/v1"},
 	"internal/machine":        {"pkg/locks", "pkg/idgen", "internal/canary"},
 	"internal/archtest":       {},
 	"internal/allocs":         {},
+	"internal/ports":          {},
 	"internal/covered":        {},
 	"internal/fuzzall":        {"internal/covered"},
 	"internal/canary":         {},

@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/coordd/coordd/internal/ports"
 )
 
 // devState is dev.json.
@@ -127,7 +129,7 @@ func (d *devRun) code() int {
 func devPorts(t *testing.T, n int) []string {
 	t.Helper()
 	for range 100 {
-		addrs, err := freeAddresses(1)
+		addrs, err := ports.Addresses(1)
 		if err != nil {
 			t.Fatal(err)
 		}

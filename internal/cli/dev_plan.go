@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/coordd/coordd/internal/ports"
 )
 
 // devNode is one node of a development cluster.
@@ -68,7 +70,7 @@ func planDev(o devOptions, dir string, out io.Writer) (*devPlan, error) {
 			}
 		}
 	case errors.Is(err, os.ErrNotExist):
-		addrs, err := freeAddresses(2 * o.nodes)
+		addrs, err := ports.Addresses(2 * o.nodes)
 		if err != nil {
 			return nil, err
 		}
@@ -136,19 +138,6 @@ func isFree(addr string) bool {
 		return false
 	}
 	return l.Close() == nil
-}
-
-// freeAddresses returns n addresses of the loopback that nobody listens on.
-func freeAddresses(n int) (addrs []string, err error) {
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, fmt.Errorf("find free ports: %w", err)
-		}
-		defer l.Close() // all at the end, so that no port comes twice
-		addrs = append(addrs, l.Addr().String())
-	}
-	return addrs, nil
 }
 
 // writeFileAtomically writes a file so that a reader sees it whole or not at all.

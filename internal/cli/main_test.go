@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/coordd/coordd/internal/ports"
 )
 
 // waitLimit bounds every wait; it is far beyond what any of them needs on a machine that does much else.
@@ -99,7 +101,7 @@ func scriptWithin(ts *testscript.TestScript, neg bool, args []string) {
 
 // scriptPorts sets variables to free addresses of the loopback: ports PEER NATS HTTP
 func scriptPorts(ts *testscript.TestScript, _ bool, args []string) {
-	addrs, err := freeAddresses(len(args))
+	addrs, err := ports.Addresses(len(args))
 	ts.Check(err)
 	for i, name := range args {
 		ts.Setenv(name, addrs[i])
@@ -111,7 +113,18 @@ func scriptPorts(ts *testscript.TestScript, _ bool, args []string) {
 
 // scriptReady waits until an HTTP address is ready: ready $HTTP
 func scriptReady(ts *testscript.TestScript, _ bool, args []string) {
-	ts.Check(waitReady(args[0]))
+	err := waitReady(args[0])
+	if err == nil {
+		return
+	}
+	scriptNodes.Range(func(_, v any) bool {
+		if n := v.(*testNode); n.http == args[0] {
+			log, _ := os.ReadFile(n.log)
+			err = fmt.Errorf("%w\n%s", err, log)
+		}
+		return true
+	})
+	ts.Check(err)
 }
 
 func waitReady(addr string) error {
@@ -149,7 +162,7 @@ func startNode(dir string, more ...string) (*testNode, error) {
 
 // startNodeWith gives the node open files from number 3 on.
 func startNodeWith(dir string, files []*os.File, more ...string) (*testNode, error) {
-	addrs, err := freeAddresses(3)
+	addrs, err := ports.Addresses(3)
 	if err != nil {
 		return nil, err
 	}
@@ -247,29 +260,12 @@ func scriptServe(ts *testscript.TestScript, _ bool, args []string) {
 // scriptAddresses gives nodes their addresses before they are started: addresses NAME...
 func scriptAddresses(ts *testscript.TestScript, _ bool, args []string) {
 	for _, name := range args {
-		addrs, err := freeAddresses(2)
+		addrs, err := ports.Addresses(3)
 		ts.Check(err)
-		peer, err := freePeerAddress()
-		ts.Check(err)
-		ts.Setenv(name+"_PEER", peer)
-		ts.Setenv(name+"_NATS", addrs[0])
-		ts.Setenv(name+"_HTTP", addrs[1])
+		ts.Setenv(name+"_PEER", addrs[0])
+		ts.Setenv(name+"_NATS", addrs[1])
+		ts.Setenv(name+"_HTTP", addrs[2])
 	}
-}
-
-// freePeerAddress returns an address whose port, and the one for the NATS routes that goes with it, nobody uses.
-func freePeerAddress() (string, error) {
-	for range 100 {
-		addrs, err := freeAddresses(1)
-		if err != nil {
-			return "", err
-		}
-		_, port, _ := net.SplitHostPort(addrs[0])
-		if n, _ := strconv.Atoi(port); n+2000 <= 65535 && isFree(net.JoinHostPort("127.0.0.1", strconv.Itoa(n+2000))) {
-			return addrs[0], nil
-		}
-	}
-	return "", errors.New("no two free ports")
 }
 
 // scriptEnd ends a node that serve started: end NAME demands exit code 0, end -kill NAME kills it.

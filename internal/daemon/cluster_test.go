@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -17,32 +16,12 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// peerAddr returns a free address whose port + 2000, where the NATS routes go by convention, is free too.
-func peerAddr(t *testing.T) string {
-	t.Helper()
-	for range 100 {
-		addr := freeAddr(t)
-		_, port, _ := net.SplitHostPort(addr)
-		n, err := strconv.Atoi(port)
-		if err != nil || n+routePortOffset > 65535 {
-			continue
-		}
-		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(n+routePortOffset)))
-		if err == nil {
-			l.Close()
-			return addr
-		}
-	}
-	t.Fatal("no two free ports")
-	return ""
-}
-
 // staticConfigs are the settings of a static start of n members.
 func staticConfigs(t *testing.T, n int) (cfgs []Config) {
 	t.Helper()
 	var peers []string
 	for i := range n {
-		peers = append(peers, fmt.Sprintf("n%d=%s", i+1, peerAddr(t)))
+		peers = append(peers, fmt.Sprintf("n%d=%s", i+1, freeAddr(t)))
 	}
 	for i := range n {
 		cfg := testConfig(t, fmt.Sprintf("n%d", i+1))
@@ -143,7 +122,7 @@ func TestALeaderThatLostNATSAloneHandsOver(t *testing.T) {
 func TestAStaticStartWithDifferentListsServesNobody(t *testing.T) {
 	t.Parallel()
 	cfgs := staticConfigs(t, 2)
-	cfgs[1].Peers = append(slices.Clone(cfgs[1].Peers), Peer{Name: "n3", Address: peerAddr(t)})
+	cfgs[1].Peers = append(slices.Clone(cfgs[1].Peers), Peer{Name: "n3", Address: freeAddr(t)})
 	for _, cfg := range cfgs {
 		r := run(t, cfg)
 		defer func() {
@@ -197,7 +176,7 @@ func TestAMemberMoves(t *testing.T) {
 	i := slices.Index(nodes, moved)
 	moved.halt()
 	cfg := cfgs[i]
-	cfg.Peers, cfg.PeerListen = nil, peerAddr(t) // what is stored counts, not how it began
+	cfg.Peers, cfg.PeerListen = nil, freeAddr(t) // what is stored counts, not how it began
 	cfg.Metadata = map[string]string{"rack": "7"}
 	again := run(t, cfg)
 	again.waitReady()
@@ -245,11 +224,11 @@ func TestAMemberLeavesWhenItStops(t *testing.T) {
 func TestAJoinOfTheWrongCluster(t *testing.T) {
 	t.Parallel()
 	mine := testConfig(t, "n1")
-	mine.PeerListen = peerAddr(t)
+	mine.PeerListen = freeAddr(t)
 	host := run(t, mine)
 	host.waitReady()
 	guest := testConfig(t, "n2")
-	guest.PeerListen, guest.Cluster, guest.Join = peerAddr(t), "other", []string{mine.PeerListen}
+	guest.PeerListen, guest.Cluster, guest.Join = freeAddr(t), "other", []string{mine.PeerListen}
 	other := run(t, guest)
 	other.eventually("the refusal", func() bool {
 		code, body := other.get("/readyz")
@@ -260,7 +239,7 @@ func TestAJoinOfTheWrongCluster(t *testing.T) {
 	}
 
 	alone := testConfig(t, "n3")
-	alone.PeerListen = peerAddr(t)
+	alone.PeerListen = freeAddr(t)
 	third := run(t, alone)
 	third.waitReady()
 	id := third.d.node.Status().ClusterID

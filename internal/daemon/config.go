@@ -394,6 +394,7 @@ func (c *Config) completeRoutes() error {
 }
 
 func (c *Config) checkRoutes() error {
+	c.NATSRoutes = slices.Clone(c.NATSRoutes) // the list may be that of other nodes too
 	for i, r := range c.NATSRoutes {
 		r = strings.TrimSpace(r)
 		for _, scheme := range []string{"nats://", "nats-route://"} {

@@ -167,3 +167,17 @@ func TestIdentitiesAreStableAndApart(t *testing.T) {
 		t.Errorf("alone: %v", ms)
 	}
 }
+
+// TestCompletingLeavesTheCallersListsAlone shows that several nodes may be given one list.
+func TestCompletingLeavesTheCallersListsAlone(t *testing.T) {
+	t.Parallel()
+	routes := []string{" nats-route://127.0.0.1:1234/ "}
+	cfg := testConfig(t, "n1")
+	cfg.NATSClusterListen, cfg.NATSRoutes = "127.0.0.1:1235", routes
+	if err := cfg.Complete(); err != nil {
+		t.Fatal(err)
+	}
+	if cfg.NATSRoutes[0] != "127.0.0.1:1234" || routes[0] != " nats-route://127.0.0.1:1234/ " {
+		t.Errorf("completed %q, the caller's are %q", cfg.NATSRoutes, routes)
+	}
+}

@@ -23,6 +23,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	coorddv1 "github.com/coordd/coordd/api/coordd/v1"
+	"github.com/coordd/coordd/internal/ports"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -56,12 +57,11 @@ type running struct {
 
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addrs, err := ports.Addresses(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return addrs[0]
 }
 
 func testConfig(t *testing.T, name string) Config {

@@ -7,7 +7,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -47,7 +46,7 @@ func TestEndToEndMembership(t *testing.T) {
 	c := newCluster(t, buildBinary(t), dirs)
 	all := c.nodes
 	m := &mover{t: t, c: c, lives: map[string]int{}}
-	peers := routedPorts(t, len(all))
+	peers := freePorts(t, len(all))
 	for i, nd := range all {
 		// The routes of the embedded NATS servers are left to the defaults, which follow the members.
 		for _, flag := range []string{"--peers", "--nats-routes", "--nats-cluster-listen"} {
@@ -110,31 +109,6 @@ func TestEndToEndMembership(t *testing.T) {
 	if len(w.errs) > 0 {
 		t.Errorf("operations failed: %v", w.errs)
 	}
-}
-
-// routedPorts returns n free ports of the loopback for which the port of NATS routes that belongs to each by default,
-// 2000 above, is free too.
-func routedPorts(t *testing.T, n int) []int {
-	t.Helper()
-	var ports []int
-	for range 100 * n {
-		peer, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer peer.Close()
-		port := peer.Addr().(*net.TCPAddr).Port
-		routes, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port+2000))
-		if err != nil {
-			continue
-		}
-		defer routes.Close()
-		if ports = append(ports, port); len(ports) == n {
-			return ports
-		}
-	}
-	t.Fatalf("only %d of %d ports with a free one 2000 above", len(ports), n)
-	return nil
 }
 
 // do carries out one change and leaves the clients a moment to work after it.
