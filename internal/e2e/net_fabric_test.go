@@ -47,7 +47,7 @@ func newFabric(t *testing.T, hosts ...string) *fabric {
 			f.must("ip", append([]string{"-n", h}, strings.Fields(args)...)...)
 		}
 	}
-	t.Cleanup(f.heal)
+	t.Cleanup(func() { f.base = nil; f.heal() }) // the next part has a network of its own, and these rules are the router's
 	return f
 }
 
