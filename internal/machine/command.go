@@ -19,11 +19,19 @@ const (
 	KindLockCancel       Kind = 21
 	KindLockRelease      Kind = 22
 	KindLockForceRelease Kind = 23
+	KindLockAcquireAll   Kind = 24 // Name is empty: the names are in AcquireAll
+	KindLockHandOver     Kind = 25
+	KindElectionProclaim Kind = 26
 
 	KindSeqCreate  Kind = 30
 	KindSeqAlloc   Kind = 31
 	KindSeqAdvance Kind = 32
 	KindSeqDelete  Kind = 33
+
+	KindBarrierWait    Kind = 40
+	KindLatchSet       Kind = 41
+	KindLatchCountDown Kind = 42
+	KindLatchWait      Kind = 43
 )
 
 // SecretHash is the first 16 bytes of SHA-256 over a session's secret. The secret itself is never in the
@@ -55,6 +63,15 @@ type Command struct {
 	Acquire *Acquire
 	Cancel  *Cancel
 	Release *Release
+
+	AcquireAll     *AcquireAll
+	HandOver       *HandOver
+	Proclaim       *Proclaim
+	BarrierWait    *BarrierWait
+	LatchSet       *LatchSet
+	LatchCountDown *LatchCountDown
+	LatchWait      *LatchWait
+
 	Force   *Force
 	Create  *SeqCreate
 	Alloc   *SeqAlloc
@@ -87,7 +104,7 @@ type Resume struct {
 // Mode is how a lock is held.
 type Mode uint8
 
-// The modes of holds. Shared and Semaphore are numbered here and refused by this version.
+// The modes of holds.
 const (
 	Exclusive Mode = 1
 	Shared    Mode = 2
@@ -99,9 +116,58 @@ const NoWaitLimit int64 = -1
 
 // Acquire asks for a lock.
 type Acquire struct {
-	Mode     Mode
-	Wait     int64 // NoWaitLimit, 0 (try), or nanoseconds
-	Metadata map[string]string
+	Mode      Mode
+	Wait      int64 // NoWaitLimit, 0 (try), or nanoseconds
+	Metadata  map[string]string
+	Count     uint64 // permits of a semaphore; 0: 1
+	Limit     uint64 // of a semaphore, which is stored with it
+	Delay     int64  // lock-delay: after expiry or forced release the hold is in the way for so long
+	MaxHold   int64  // the hold ends after it; 0: never by itself
+	Reentrant bool   // a hold whose fence is in Holding is entered once more instead of waited for
+	Holding   []uint64
+	Value     []byte // of a candidate in an election
+}
+
+// AcquireAll asks for several exclusive locks, with one ticket.
+type AcquireAll struct {
+	Names          []string
+	Wait           int64
+	Delay, MaxHold int64
+	Metadata       map[string]string
+	Holding        []uint64
+}
+
+// HandOver gives the hold with Fence to the waiter of session To, out of turn. Sent by a session that doesn't hold it
+// but waits, it asks the holder for that.
+type HandOver struct {
+	Fence, To uint64
+}
+
+// Proclaim sets the value of a leader's hold.
+type Proclaim struct {
+	Fence uint64
+	Value []byte
+}
+
+// BarrierWait waits until Parties tickets wait at the barrier.
+type BarrierWait struct {
+	Parties uint64
+	Wait    int64
+}
+
+// LatchSet makes a latch or sets its count; 0 opens and forgets it.
+type LatchSet struct {
+	Count uint64
+}
+
+// LatchCountDown takes N from a latch's count; 0: 1.
+type LatchCountDown struct {
+	N uint64
+}
+
+// LatchWait waits for a latch to be open.
+type LatchWait struct {
+	Wait int64
 }
 
 // Cancel ends the wait of the ticket that the acquire with seq Ticket made.

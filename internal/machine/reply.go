@@ -26,11 +26,15 @@ const (
 	CodeCountTooLarge  Code = 18
 	CodeQuota          Code = 19
 	CodeInternal       Code = 20
+	CodeLimitMismatch  Code = 21
+	CodeDeadlock       Code = 22
+	CodeTooLarge       Code = 23
 )
 
 var codeNames = [...]string{"OK", "BAD_REQUEST", "BAD_NAME", "DENIED", "SESSION_UNKNOWN", "SESSION_EXPIRED", "REQUEST_STALE",
 	"REQUEST_REUSED", "WINDOW_FULL", "DEADLINE_EXCEEDED", "LOCKED", "NOT_HELD", "WAIT_TIMEOUT", "NOT_FOUND", "SEQ_NOT_FOUND",
-	"SEQ_CONFLICT", "SEQ_BACKWARD", "SEQ_EXHAUSTED", "COUNT_TOO_LARGE", "QUOTA", "INTERNAL"}
+	"SEQ_CONFLICT", "SEQ_BACKWARD", "SEQ_EXHAUSTED", "COUNT_TOO_LARGE", "QUOTA", "INTERNAL",
+	"LIMIT_MISMATCH", "DEADLOCK", "TOO_LARGE"}
 
 // String returns the name of the code in the contract.
 func (c Code) String() string {
@@ -59,10 +63,11 @@ type Reply struct {
 	Index uint64 // log index at which the command was executed (for a stored reply: the first time)
 
 	Session *SessionReply // open, keepalive, resume
-	Lock    *LockReply    // acquire, cancel, release, force
+	Lock    *LockReply    // acquire, cancel, release, force, hand-over, waits at barriers and latches
 	Range   *RangeReply   // alloc
 	Seq     *SeqInfo      // create, advance, delete
 	Closed  uint64        // close: holds that were released
+	Latch   uint64        // latch.set, latch.count-down: its count now
 	Detail  *Detail
 }
 
@@ -74,6 +79,7 @@ type Detail struct {
 	Fence     uint64
 	Queue     uint64 // tickets waiting
 	ExpiresIn int64  // nanoseconds until the holder's session ends
+	Cycle     []string
 }
 
 // SessionReply moves a client's clock. It is never answered from the reply cache.
@@ -105,7 +111,8 @@ type Wait struct {
 	Name     string
 	Seq      uint64
 	State    TicketState
-	Position uint64 // 1 is next
+	Position uint64   // 1 is next; of an acquire-all, at its first name
+	Names    []string // of an acquire-all
 }
 
 // LockState is the state in the answer to a lock command.
@@ -119,6 +126,8 @@ const (
 	StateAlreadyGranted LockState = 4
 	StateReleased       LockState = 5
 	StateDelayed        LockState = 6
+	StateHandedOver     LockState = 7
+	StateAsked          LockState = 8
 )
 
 // LockReply answers acquire, cancel, release and force-release.
@@ -128,6 +137,15 @@ type LockReply struct {
 	Until    int64
 	Position uint64
 	Holders  []HolderInfo // when queued
+	Fences   []NamedFence // acquire-all, granted: in the order of its names
+	Entries  uint64       // release of a reentrant hold: entries that are left
+}
+
+// NamedFence is the grant of one lock of several.
+type NamedFence struct {
+	Name  string
+	Fence uint64
+	Until int64
 }
 
 // HolderInfo is one hold as others see it. Since and Deadline are cluster times.
@@ -140,7 +158,9 @@ type HolderInfo struct {
 	Since    int64
 	Deadline int64 // of its session, or of the delay
 	Delayed  bool
+	Until    int64 // end of its max-hold; 0: none
 	Metadata map[string]string
+	Value    []byte // of an election
 }
 
 // WaiterInfo is one ticket in a queue.
@@ -150,6 +170,8 @@ type WaiterInfo struct {
 	Ticket  uint64
 	Mode    Mode
 	Since   int64
+	Count   uint64
+	Names   []string // of an acquire-all
 }
 
 // LockInfo is a lock as a read shows it.
@@ -161,6 +183,62 @@ type LockInfo struct {
 	Waiting   uint64       // tickets in the queue
 	Delayed   bool         // every holder in the way is delayed
 	Until     int64        // end of the delay
+	Limit     uint64       // of a semaphore
+	InUse     uint64       // permits of a semaphore
+}
+
+// TransitionKind says what happened to a lock. The numbers are those of the contract's Transition.Kind, and are stored in
+// snapshots.
+type TransitionKind uint8
+
+// The kinds of transitions.
+const (
+	TransitionGranted    TransitionKind = 1
+	TransitionQueued     TransitionKind = 2
+	TransitionReleased   TransitionKind = 3
+	TransitionExpired    TransitionKind = 4
+	TransitionForced     TransitionKind = 5
+	TransitionDelayed    TransitionKind = 6
+	TransitionLeft       TransitionKind = 7
+	TransitionHandedOver TransitionKind = 8
+	TransitionProclaimed TransitionKind = 9
+	TransitionRefenced   TransitionKind = 10
+	TransitionReentered  TransitionKind = 11
+)
+
+// Transition is one change of a lock.
+type Transition struct {
+	Number  uint64 // counts the transitions of its lock while that is remembered, from 1 on
+	Kind    TransitionKind
+	At      int64
+	Index   uint64 // of the log
+	Session uint64
+	Owner   string
+	Ticket  uint64
+	Fence   uint64
+	Mode    Mode
+	Count   uint64
+	Until   int64 // delayed: its end
+	Reason  string
+}
+
+// Change is a transition as it happens, for those who watch.
+type Change struct {
+	Namespace, Name string
+	Transition
+	Value []byte // of an election: granted, proclaimed
+}
+
+// SessionInfo is a session as a read shows it.
+type SessionInfo struct {
+	ID         uint64
+	Owner      string
+	TTL        int64
+	Deadline   int64
+	Generation uint64
+	Holds      uint64
+	Waits      uint64
+	Metadata   map[string]string
 }
 
 // RangeReply answers alloc: the numbers Lo, Lo + Step, …, Count of them.
@@ -191,6 +269,7 @@ const (
 	EventGranted        EventKind = 1
 	EventLost           EventKind = 2
 	EventTimedOut       EventKind = 3
+	EventHandOverAsked  EventKind = 4
 	EventSessionExpired EventKind = 5
 )
 
@@ -214,6 +293,7 @@ type Event struct {
 type Result struct {
 	Replies []Reply
 	Events  []Event
+	Changes []Change // transitions of locks, in order
 	// Waited has, for each grant of this entry, the nanoseconds of cluster time since its acquire; Held has, for
 	// each hold that ended, those since its grant. For metrics.
 	Waited, Held []int64

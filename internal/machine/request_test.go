@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestRepeatGetsTheStoredReply(t *testing.T) {
@@ -189,7 +191,7 @@ func TestTicketShowsItsEndUntilThatIsAcknowledged(t *testing.T) {
 	told := r.last.Events[0].Seq
 	r.want(a.do(acquireCommand("x", 0)), CodeLocked)
 	r.want(r.apply(a.again(ticket, acquireCommand("x", time.Second))), CodeWaitTimeout)
-	if w := a.keepalive().Waits; len(w) != 1 || w[0] != (Wait{Name: "x", Seq: ticket, State: TicketTimedOut}) {
+	if w := a.keepalive().Waits; !cmp.Equal(w, []Wait{{Name: "x", Seq: ticket, State: TicketTimedOut}}) {
 		t.Fatalf("waits %+v", w)
 	}
 	a.events = told

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestOpenAnswersIDAndClock(t *testing.T) {
@@ -156,7 +158,7 @@ func TestKeepaliveRenewsAndShowsHoldsAndWaits(t *testing.T) {
 	if len(got.Holds) != 1 || got.Holds[0] != (Hold{Name: "x", Fence: f, Mode: Exclusive, Count: 1, Ticket: 1}) {
 		t.Fatalf("holds %+v", got.Holds)
 	}
-	if len(got.Waits) != 1 || got.Waits[0] != (Wait{Name: "y", Seq: ticket, State: TicketQueued, Position: 4}) {
+	if len(got.Waits) != 1 || !cmp.Equal(got.Waits[0], Wait{Name: "y", Seq: ticket, State: TicketQueued, Position: 4}) {
 		t.Fatalf("waits %+v", got.Waits)
 	}
 	r.pass(9 * time.Second).tick()

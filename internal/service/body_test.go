@@ -146,7 +146,7 @@ func TestGoodBodies(t *testing.T) {
 func TestJSONAnswers(t *testing.T) {
 	t.Parallel()
 	b, err := encodeBody(&coorddv1.LockAcquireReply{Index: 9007199254740993, State: coorddv1.LockAcquireReply_GRANTED, Fence: 7}, true)
-	if want := `{"index":"9007199254740993","state":"GRANTED","fence":"7","until":"0","position":"0","holders":[]}`; err != nil || string(b) != want {
+	if want := `{"index":"9007199254740993","state":"GRANTED","fence":"7","until":"0","position":"0","holders":[],"fences":[]}`; err != nil || string(b) != want {
 		t.Errorf("%s %v\nwant %s", b, err, want)
 	}
 	b, err = encodeBody(&coorddv1.SessionOpenReply{Session: 1, Secret: []byte("0123456789abcdef"), Ttl: durationpb.New(15 * time.Second)}, true)

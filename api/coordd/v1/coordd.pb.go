@@ -235,7 +235,7 @@ func (x LockAcquireReply_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use LockAcquireReply_State.Descriptor instead.
 func (LockAcquireReply_State) EnumDescriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{13, 0}
+	return file_coordd_proto_rawDescGZIP(), []int{15, 0}
 }
 
 type LockCancelReply_State int32
@@ -284,7 +284,7 @@ func (x LockCancelReply_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use LockCancelReply_State.Descriptor instead.
 func (LockCancelReply_State) EnumDescriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{15, 0}
+	return file_coordd_proto_rawDescGZIP(), []int{17, 0}
 }
 
 type LockReleaseReply_State int32
@@ -333,7 +333,56 @@ func (x LockReleaseReply_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use LockReleaseReply_State.Descriptor instead.
 func (LockReleaseReply_State) EnumDescriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{17, 0}
+	return file_coordd_proto_rawDescGZIP(), []int{19, 0}
+}
+
+type LockHandOverReply_State int32
+
+const (
+	LockHandOverReply_STATE_UNSPECIFIED LockHandOverReply_State = 0
+	LockHandOverReply_HANDED_OVER       LockHandOverReply_State = 1
+	LockHandOverReply_ASKED             LockHandOverReply_State = 2
+)
+
+// Enum value maps for LockHandOverReply_State.
+var (
+	LockHandOverReply_State_name = map[int32]string{
+		0: "STATE_UNSPECIFIED",
+		1: "HANDED_OVER",
+		2: "ASKED",
+	}
+	LockHandOverReply_State_value = map[string]int32{
+		"STATE_UNSPECIFIED": 0,
+		"HANDED_OVER":       1,
+		"ASKED":             2,
+	}
+)
+
+func (x LockHandOverReply_State) Enum() *LockHandOverReply_State {
+	p := new(LockHandOverReply_State)
+	*p = x
+	return p
+}
+
+func (x LockHandOverReply_State) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (LockHandOverReply_State) Descriptor() protoreflect.EnumDescriptor {
+	return file_coordd_proto_enumTypes[6].Descriptor()
+}
+
+func (LockHandOverReply_State) Type() protoreflect.EnumType {
+	return &file_coordd_proto_enumTypes[6]
+}
+
+func (x LockHandOverReply_State) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use LockHandOverReply_State.Descriptor instead.
+func (LockHandOverReply_State) EnumDescriptor() ([]byte, []int) {
+	return file_coordd_proto_rawDescGZIP(), []int{21, 0}
 }
 
 type Lock_State int32
@@ -372,11 +421,11 @@ func (x Lock_State) String() string {
 }
 
 func (Lock_State) Descriptor() protoreflect.EnumDescriptor {
-	return file_coordd_proto_enumTypes[6].Descriptor()
+	return file_coordd_proto_enumTypes[7].Descriptor()
 }
 
 func (Lock_State) Type() protoreflect.EnumType {
-	return &file_coordd_proto_enumTypes[6]
+	return &file_coordd_proto_enumTypes[7]
 }
 
 func (x Lock_State) Number() protoreflect.EnumNumber {
@@ -385,7 +434,83 @@ func (x Lock_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Lock_State.Descriptor instead.
 func (Lock_State) EnumDescriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{21, 0}
+	return file_coordd_proto_rawDescGZIP(), []int{25, 0}
+}
+
+type Transition_Kind int32
+
+const (
+	Transition_KIND_UNSPECIFIED Transition_Kind = 0
+	Transition_GRANTED          Transition_Kind = 1
+	Transition_QUEUED           Transition_Kind = 2
+	Transition_RELEASED         Transition_Kind = 3
+	Transition_EXPIRED          Transition_Kind = 4 // the holder's session, or its max_hold
+	Transition_FORCED           Transition_Kind = 5
+	Transition_DELAYED          Transition_Kind = 6 // taken away, and in the way until then
+	Transition_LEFT             Transition_Kind = 7 // a waiter: cancelled, timed out, or its session ended
+	Transition_HANDED_OVER      Transition_Kind = 8
+	Transition_PROCLAIMED       Transition_Kind = 9
+	Transition_REFENCED         Transition_Kind = 10 // its session was resumed
+	Transition_REENTERED        Transition_Kind = 11
+)
+
+// Enum value maps for Transition_Kind.
+var (
+	Transition_Kind_name = map[int32]string{
+		0:  "KIND_UNSPECIFIED",
+		1:  "GRANTED",
+		2:  "QUEUED",
+		3:  "RELEASED",
+		4:  "EXPIRED",
+		5:  "FORCED",
+		6:  "DELAYED",
+		7:  "LEFT",
+		8:  "HANDED_OVER",
+		9:  "PROCLAIMED",
+		10: "REFENCED",
+		11: "REENTERED",
+	}
+	Transition_Kind_value = map[string]int32{
+		"KIND_UNSPECIFIED": 0,
+		"GRANTED":          1,
+		"QUEUED":           2,
+		"RELEASED":         3,
+		"EXPIRED":          4,
+		"FORCED":           5,
+		"DELAYED":          6,
+		"LEFT":             7,
+		"HANDED_OVER":      8,
+		"PROCLAIMED":       9,
+		"REFENCED":         10,
+		"REENTERED":        11,
+	}
+)
+
+func (x Transition_Kind) Enum() *Transition_Kind {
+	p := new(Transition_Kind)
+	*p = x
+	return p
+}
+
+func (x Transition_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Transition_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_coordd_proto_enumTypes[8].Descriptor()
+}
+
+func (Transition_Kind) Type() protoreflect.EnumType {
+	return &file_coordd_proto_enumTypes[8]
+}
+
+func (x Transition_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Transition_Kind.Descriptor instead.
+func (Transition_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_coordd_proto_rawDescGZIP(), []int{30, 0}
 }
 
 type Event_Kind int32
@@ -430,11 +555,11 @@ func (x Event_Kind) String() string {
 }
 
 func (Event_Kind) Descriptor() protoreflect.EnumDescriptor {
-	return file_coordd_proto_enumTypes[7].Descriptor()
+	return file_coordd_proto_enumTypes[9].Descriptor()
 }
 
 func (Event_Kind) Type() protoreflect.EnumType {
-	return &file_coordd_proto_enumTypes[7]
+	return &file_coordd_proto_enumTypes[9]
 }
 
 func (x Event_Kind) Number() protoreflect.EnumNumber {
@@ -443,7 +568,7 @@ func (x Event_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Event_Kind.Descriptor instead.
 func (Event_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{39, 0}
+	return file_coordd_proto_rawDescGZIP(), []int{60, 0}
 }
 
 // Error is the body of a reply that has the header Nats-Service-Error-Code.
@@ -1004,13 +1129,15 @@ func (x *SessionResumeRequest) GetCluster() string {
 }
 
 type Hold struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Fence         uint64                 `protobuf:"varint,2,opt,name=fence,proto3" json:"fence,omitempty"`
-	Mode          Mode                   `protobuf:"varint,3,opt,name=mode,proto3,enum=coordd.v1.Mode" json:"mode,omitempty"`
-	Count         uint64                 `protobuf:"varint,4,opt,name=count,proto3" json:"count,omitempty"`
-	Ticket        uint64                 `protobuf:"varint,5,opt,name=ticket,proto3" json:"ticket,omitempty"`
-	Until         int64                  `protobuf:"varint,6,opt,name=until,proto3" json:"until,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Fence uint64                 `protobuf:"varint,2,opt,name=fence,proto3" json:"fence,omitempty"`
+	Mode  Mode                   `protobuf:"varint,3,opt,name=mode,proto3,enum=coordd.v1.Mode" json:"mode,omitempty"`
+	// count is the permits of a semaphore, or the entries of a reentrant lock; otherwise 1.
+	Count  uint64 `protobuf:"varint,4,opt,name=count,proto3" json:"count,omitempty"`
+	Ticket uint64 `protobuf:"varint,5,opt,name=ticket,proto3" json:"ticket,omitempty"`
+	// until is the end of a hold that has one of its own (max_hold); 0: none.
+	Until         int64 `protobuf:"varint,6,opt,name=until,proto3" json:"until,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1088,11 +1215,13 @@ func (x *Hold) GetUntil() int64 {
 }
 
 type Wait struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Seq           uint64                 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`
-	State         Wait_State             `protobuf:"varint,3,opt,name=state,proto3,enum=coordd.v1.Wait_State" json:"state,omitempty"`
-	Position      uint64                 `protobuf:"varint,4,opt,name=position,proto3" json:"position,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Name     string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Seq      uint64                 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`
+	State    Wait_State             `protobuf:"varint,3,opt,name=state,proto3,enum=coordd.v1.Wait_State" json:"state,omitempty"`
+	Position uint64                 `protobuf:"varint,4,opt,name=position,proto3" json:"position,omitempty"`
+	// names has all names of an acquire-all; name is its first one.
+	Names         []string `protobuf:"bytes,5,rep,name=names,proto3" json:"names,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1153,6 +1282,13 @@ func (x *Wait) GetPosition() uint64 {
 		return x.Position
 	}
 	return 0
+}
+
+func (x *Wait) GetNames() []string {
+	if x != nil {
+		return x.Names
+	}
+	return nil
 }
 
 // SessionReply answers keepalive and resume.
@@ -1589,21 +1725,234 @@ func (x *LockAcquireRequest) GetHolding() []uint64 {
 	return nil
 }
 
-type LockAcquireReply struct {
+// LockAcquireAllRequest asks for several exclusive locks at once: one ticket enters all queues and is granted on all
+// of them in one entry. Its answer is a LockAcquireReply with fences.
+type LockAcquireAllRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
-	State         LockAcquireReply_State `protobuf:"varint,2,opt,name=state,proto3,enum=coordd.v1.LockAcquireReply_State" json:"state,omitempty"`
-	Fence         uint64                 `protobuf:"varint,3,opt,name=fence,proto3" json:"fence,omitempty"`
-	Until         int64                  `protobuf:"varint,4,opt,name=until,proto3" json:"until,omitempty"`
-	Position      uint64                 `protobuf:"varint,5,opt,name=position,proto3" json:"position,omitempty"`
-	Holders       []*Holder              `protobuf:"bytes,6,rep,name=holders,proto3" json:"holders,omitempty"`
+	Session       uint64                 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
+	Secret        []byte                 `protobuf:"bytes,2,opt,name=secret,proto3" json:"secret,omitempty"`
+	Generation    uint64                 `protobuf:"varint,3,opt,name=generation,proto3" json:"generation,omitempty"`
+	Seq           uint64                 `protobuf:"varint,4,opt,name=seq,proto3" json:"seq,omitempty"`
+	Ack           uint64                 `protobuf:"varint,5,opt,name=ack,proto3" json:"ack,omitempty"`
+	Cluster       string                 `protobuf:"bytes,6,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	NotAfter      int64                  `protobuf:"varint,7,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"`
+	EventsSeen    uint64                 `protobuf:"varint,8,opt,name=events_seen,json=eventsSeen,proto3" json:"events_seen,omitempty"`
+	Names         []string               `protobuf:"bytes,9,rep,name=names,proto3" json:"names,omitempty"`
+	Wait          *durationpb.Duration   `protobuf:"bytes,10,opt,name=wait,proto3" json:"wait,omitempty"`
+	Delay         *durationpb.Duration   `protobuf:"bytes,11,opt,name=delay,proto3" json:"delay,omitempty"`
+	MaxHold       *durationpb.Duration   `protobuf:"bytes,12,opt,name=max_hold,json=maxHold,proto3" json:"max_hold,omitempty"`
+	Metadata      map[string]string      `protobuf:"bytes,13,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Holding       []uint64               `protobuf:"varint,14,rep,packed,name=holding,proto3" json:"holding,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LockAcquireAllRequest) Reset() {
+	*x = LockAcquireAllRequest{}
+	mi := &file_coordd_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LockAcquireAllRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LockAcquireAllRequest) ProtoMessage() {}
+
+func (x *LockAcquireAllRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_coordd_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LockAcquireAllRequest.ProtoReflect.Descriptor instead.
+func (*LockAcquireAllRequest) Descriptor() ([]byte, []int) {
+	return file_coordd_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *LockAcquireAllRequest) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *LockAcquireAllRequest) GetSecret() []byte {
+	if x != nil {
+		return x.Secret
+	}
+	return nil
+}
+
+func (x *LockAcquireAllRequest) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *LockAcquireAllRequest) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *LockAcquireAllRequest) GetAck() uint64 {
+	if x != nil {
+		return x.Ack
+	}
+	return 0
+}
+
+func (x *LockAcquireAllRequest) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
+func (x *LockAcquireAllRequest) GetNotAfter() int64 {
+	if x != nil {
+		return x.NotAfter
+	}
+	return 0
+}
+
+func (x *LockAcquireAllRequest) GetEventsSeen() uint64 {
+	if x != nil {
+		return x.EventsSeen
+	}
+	return 0
+}
+
+func (x *LockAcquireAllRequest) GetNames() []string {
+	if x != nil {
+		return x.Names
+	}
+	return nil
+}
+
+func (x *LockAcquireAllRequest) GetWait() *durationpb.Duration {
+	if x != nil {
+		return x.Wait
+	}
+	return nil
+}
+
+func (x *LockAcquireAllRequest) GetDelay() *durationpb.Duration {
+	if x != nil {
+		return x.Delay
+	}
+	return nil
+}
+
+func (x *LockAcquireAllRequest) GetMaxHold() *durationpb.Duration {
+	if x != nil {
+		return x.MaxHold
+	}
+	return nil
+}
+
+func (x *LockAcquireAllRequest) GetMetadata() map[string]string {
+	if x != nil {
+		return x.Metadata
+	}
+	return nil
+}
+
+func (x *LockAcquireAllRequest) GetHolding() []uint64 {
+	if x != nil {
+		return x.Holding
+	}
+	return nil
+}
+
+// NamedFence is the grant of one lock of several.
+type NamedFence struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Fence         uint64                 `protobuf:"varint,2,opt,name=fence,proto3" json:"fence,omitempty"`
+	Until         int64                  `protobuf:"varint,3,opt,name=until,proto3" json:"until,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NamedFence) Reset() {
+	*x = NamedFence{}
+	mi := &file_coordd_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NamedFence) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NamedFence) ProtoMessage() {}
+
+func (x *NamedFence) ProtoReflect() protoreflect.Message {
+	mi := &file_coordd_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NamedFence.ProtoReflect.Descriptor instead.
+func (*NamedFence) Descriptor() ([]byte, []int) {
+	return file_coordd_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *NamedFence) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *NamedFence) GetFence() uint64 {
+	if x != nil {
+		return x.Fence
+	}
+	return 0
+}
+
+func (x *NamedFence) GetUntil() int64 {
+	if x != nil {
+		return x.Until
+	}
+	return 0
+}
+
+type LockAcquireReply struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Index    uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	State    LockAcquireReply_State `protobuf:"varint,2,opt,name=state,proto3,enum=coordd.v1.LockAcquireReply_State" json:"state,omitempty"`
+	Fence    uint64                 `protobuf:"varint,3,opt,name=fence,proto3" json:"fence,omitempty"`
+	Until    int64                  `protobuf:"varint,4,opt,name=until,proto3" json:"until,omitempty"`
+	Position uint64                 `protobuf:"varint,5,opt,name=position,proto3" json:"position,omitempty"`
+	Holders  []*Holder              `protobuf:"bytes,6,rep,name=holders,proto3" json:"holders,omitempty"`
+	// fences has the grants of an acquire-all, in the order of its names.
+	Fences        []*NamedFence `protobuf:"bytes,7,rep,name=fences,proto3" json:"fences,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *LockAcquireReply) Reset() {
 	*x = LockAcquireReply{}
-	mi := &file_coordd_proto_msgTypes[13]
+	mi := &file_coordd_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1615,7 +1964,7 @@ func (x *LockAcquireReply) String() string {
 func (*LockAcquireReply) ProtoMessage() {}
 
 func (x *LockAcquireReply) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[13]
+	mi := &file_coordd_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1628,7 +1977,7 @@ func (x *LockAcquireReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LockAcquireReply.ProtoReflect.Descriptor instead.
 func (*LockAcquireReply) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{13}
+	return file_coordd_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *LockAcquireReply) GetIndex() uint64 {
@@ -1673,6 +2022,13 @@ func (x *LockAcquireReply) GetHolders() []*Holder {
 	return nil
 }
 
+func (x *LockAcquireReply) GetFences() []*NamedFence {
+	if x != nil {
+		return x.Fences
+	}
+	return nil
+}
+
 type LockCancelRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Session       uint64                 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
@@ -1690,7 +2046,7 @@ type LockCancelRequest struct {
 
 func (x *LockCancelRequest) Reset() {
 	*x = LockCancelRequest{}
-	mi := &file_coordd_proto_msgTypes[14]
+	mi := &file_coordd_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1702,7 +2058,7 @@ func (x *LockCancelRequest) String() string {
 func (*LockCancelRequest) ProtoMessage() {}
 
 func (x *LockCancelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[14]
+	mi := &file_coordd_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1715,7 +2071,7 @@ func (x *LockCancelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LockCancelRequest.ProtoReflect.Descriptor instead.
 func (*LockCancelRequest) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{14}
+	return file_coordd_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *LockCancelRequest) GetSession() uint64 {
@@ -1792,7 +2148,7 @@ type LockCancelReply struct {
 
 func (x *LockCancelReply) Reset() {
 	*x = LockCancelReply{}
-	mi := &file_coordd_proto_msgTypes[15]
+	mi := &file_coordd_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1804,7 +2160,7 @@ func (x *LockCancelReply) String() string {
 func (*LockCancelReply) ProtoMessage() {}
 
 func (x *LockCancelReply) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[15]
+	mi := &file_coordd_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1817,7 +2173,7 @@ func (x *LockCancelReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LockCancelReply.ProtoReflect.Descriptor instead.
 func (*LockCancelReply) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{15}
+	return file_coordd_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *LockCancelReply) GetIndex() uint64 {
@@ -1858,7 +2214,7 @@ type LockReleaseRequest struct {
 
 func (x *LockReleaseRequest) Reset() {
 	*x = LockReleaseRequest{}
-	mi := &file_coordd_proto_msgTypes[16]
+	mi := &file_coordd_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1870,7 +2226,7 @@ func (x *LockReleaseRequest) String() string {
 func (*LockReleaseRequest) ProtoMessage() {}
 
 func (x *LockReleaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[16]
+	mi := &file_coordd_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1883,7 +2239,7 @@ func (x *LockReleaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LockReleaseRequest.ProtoReflect.Descriptor instead.
 func (*LockReleaseRequest) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{16}
+	return file_coordd_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *LockReleaseRequest) GetSession() uint64 {
@@ -1950,16 +2306,18 @@ func (x *LockReleaseRequest) GetFence() uint64 {
 }
 
 type LockReleaseReply struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
-	State         LockReleaseReply_State `protobuf:"varint,2,opt,name=state,proto3,enum=coordd.v1.LockReleaseReply_State" json:"state,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Index uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	State LockReleaseReply_State `protobuf:"varint,2,opt,name=state,proto3,enum=coordd.v1.LockReleaseReply_State" json:"state,omitempty"`
+	// remaining is how many entries of a reentrant lock are left; 0: the lock was let go.
+	Remaining     uint64 `protobuf:"varint,3,opt,name=remaining,proto3" json:"remaining,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *LockReleaseReply) Reset() {
 	*x = LockReleaseReply{}
-	mi := &file_coordd_proto_msgTypes[17]
+	mi := &file_coordd_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1971,7 +2329,7 @@ func (x *LockReleaseReply) String() string {
 func (*LockReleaseReply) ProtoMessage() {}
 
 func (x *LockReleaseReply) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[17]
+	mi := &file_coordd_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1984,7 +2342,7 @@ func (x *LockReleaseReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LockReleaseReply.ProtoReflect.Descriptor instead.
 func (*LockReleaseReply) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{17}
+	return file_coordd_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *LockReleaseReply) GetIndex() uint64 {
@@ -2001,6 +2359,191 @@ func (x *LockReleaseReply) GetState() LockReleaseReply_State {
 	return LockReleaseReply_STATE_UNSPECIFIED
 }
 
+func (x *LockReleaseReply) GetRemaining() uint64 {
+	if x != nil {
+		return x.Remaining
+	}
+	return 0
+}
+
+// LockHandOverRequest gives a held lock to a waiter, out of turn. Of a session that does not hold the fence, and waits
+// for the lock, it asks the holder to do so. It also goes to election.hand-over.
+type LockHandOverRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       uint64                 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
+	Secret        []byte                 `protobuf:"bytes,2,opt,name=secret,proto3" json:"secret,omitempty"`
+	Generation    uint64                 `protobuf:"varint,3,opt,name=generation,proto3" json:"generation,omitempty"`
+	Seq           uint64                 `protobuf:"varint,4,opt,name=seq,proto3" json:"seq,omitempty"`
+	Ack           uint64                 `protobuf:"varint,5,opt,name=ack,proto3" json:"ack,omitempty"`
+	Cluster       string                 `protobuf:"bytes,6,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	NotAfter      int64                  `protobuf:"varint,7,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"`
+	EventsSeen    uint64                 `protobuf:"varint,8,opt,name=events_seen,json=eventsSeen,proto3" json:"events_seen,omitempty"`
+	Fence         uint64                 `protobuf:"varint,9,opt,name=fence,proto3" json:"fence,omitempty"`
+	To            uint64                 `protobuf:"varint,10,opt,name=to,proto3" json:"to,omitempty"` // the waiter's session
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LockHandOverRequest) Reset() {
+	*x = LockHandOverRequest{}
+	mi := &file_coordd_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LockHandOverRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LockHandOverRequest) ProtoMessage() {}
+
+func (x *LockHandOverRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_coordd_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LockHandOverRequest.ProtoReflect.Descriptor instead.
+func (*LockHandOverRequest) Descriptor() ([]byte, []int) {
+	return file_coordd_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *LockHandOverRequest) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *LockHandOverRequest) GetSecret() []byte {
+	if x != nil {
+		return x.Secret
+	}
+	return nil
+}
+
+func (x *LockHandOverRequest) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *LockHandOverRequest) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *LockHandOverRequest) GetAck() uint64 {
+	if x != nil {
+		return x.Ack
+	}
+	return 0
+}
+
+func (x *LockHandOverRequest) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
+func (x *LockHandOverRequest) GetNotAfter() int64 {
+	if x != nil {
+		return x.NotAfter
+	}
+	return 0
+}
+
+func (x *LockHandOverRequest) GetEventsSeen() uint64 {
+	if x != nil {
+		return x.EventsSeen
+	}
+	return 0
+}
+
+func (x *LockHandOverRequest) GetFence() uint64 {
+	if x != nil {
+		return x.Fence
+	}
+	return 0
+}
+
+func (x *LockHandOverRequest) GetTo() uint64 {
+	if x != nil {
+		return x.To
+	}
+	return 0
+}
+
+type LockHandOverReply struct {
+	state         protoimpl.MessageState  `protogen:"open.v1"`
+	Index         uint64                  `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	State         LockHandOverReply_State `protobuf:"varint,2,opt,name=state,proto3,enum=coordd.v1.LockHandOverReply_State" json:"state,omitempty"`
+	Fence         uint64                  `protobuf:"varint,3,opt,name=fence,proto3" json:"fence,omitempty"` // of the new hold
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LockHandOverReply) Reset() {
+	*x = LockHandOverReply{}
+	mi := &file_coordd_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LockHandOverReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LockHandOverReply) ProtoMessage() {}
+
+func (x *LockHandOverReply) ProtoReflect() protoreflect.Message {
+	mi := &file_coordd_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LockHandOverReply.ProtoReflect.Descriptor instead.
+func (*LockHandOverReply) Descriptor() ([]byte, []int) {
+	return file_coordd_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *LockHandOverReply) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *LockHandOverReply) GetState() LockHandOverReply_State {
+	if x != nil {
+		return x.State
+	}
+	return LockHandOverReply_STATE_UNSPECIFIED
+}
+
+func (x *LockHandOverReply) GetFence() uint64 {
+	if x != nil {
+		return x.Fence
+	}
+	return 0
+}
+
 // LockForceReleaseRequest goes to coord.admin.v1.lock.force-release.<ns>.<name>; its answer is a
 // LockReleaseReply.
 type LockForceReleaseRequest struct {
@@ -2015,7 +2558,7 @@ type LockForceReleaseRequest struct {
 
 func (x *LockForceReleaseRequest) Reset() {
 	*x = LockForceReleaseRequest{}
-	mi := &file_coordd_proto_msgTypes[18]
+	mi := &file_coordd_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2027,7 +2570,7 @@ func (x *LockForceReleaseRequest) String() string {
 func (*LockForceReleaseRequest) ProtoMessage() {}
 
 func (x *LockForceReleaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[18]
+	mi := &file_coordd_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2040,7 +2583,7 @@ func (x *LockForceReleaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LockForceReleaseRequest.ProtoReflect.Descriptor instead.
 func (*LockForceReleaseRequest) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{18}
+	return file_coordd_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *LockForceReleaseRequest) GetFence() uint64 {
@@ -2081,13 +2624,16 @@ type Holder struct {
 	Since         int64                  `protobuf:"varint,6,opt,name=since,proto3" json:"since,omitempty"`
 	ExpiresIn     *durationpb.Duration   `protobuf:"bytes,7,opt,name=expires_in,json=expiresIn,proto3" json:"expires_in,omitempty"`
 	Metadata      map[string]string      `protobuf:"bytes,8,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Until         int64                  `protobuf:"varint,9,opt,name=until,proto3" json:"until,omitempty"`      // end of a hold that has one of its own; 0: none
+	Delayed       bool                   `protobuf:"varint,10,opt,name=delayed,proto3" json:"delayed,omitempty"` // taken away, and still in the way
+	Value         []byte                 `protobuf:"bytes,11,opt,name=value,proto3" json:"value,omitempty"`      // of an election
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Holder) Reset() {
 	*x = Holder{}
-	mi := &file_coordd_proto_msgTypes[19]
+	mi := &file_coordd_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2099,7 +2645,7 @@ func (x *Holder) String() string {
 func (*Holder) ProtoMessage() {}
 
 func (x *Holder) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[19]
+	mi := &file_coordd_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2112,7 +2658,7 @@ func (x *Holder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Holder.ProtoReflect.Descriptor instead.
 func (*Holder) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{19}
+	return file_coordd_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Holder) GetSession() uint64 {
@@ -2171,6 +2717,27 @@ func (x *Holder) GetMetadata() map[string]string {
 	return nil
 }
 
+func (x *Holder) GetUntil() int64 {
+	if x != nil {
+		return x.Until
+	}
+	return 0
+}
+
+func (x *Holder) GetDelayed() bool {
+	if x != nil {
+		return x.Delayed
+	}
+	return false
+}
+
+func (x *Holder) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
 type Waiter struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Session       uint64                 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
@@ -2178,13 +2745,15 @@ type Waiter struct {
 	Ticket        uint64                 `protobuf:"varint,3,opt,name=ticket,proto3" json:"ticket,omitempty"`
 	Mode          Mode                   `protobuf:"varint,4,opt,name=mode,proto3,enum=coordd.v1.Mode" json:"mode,omitempty"`
 	Since         int64                  `protobuf:"varint,5,opt,name=since,proto3" json:"since,omitempty"`
+	Count         uint64                 `protobuf:"varint,6,opt,name=count,proto3" json:"count,omitempty"` // permits of a semaphore
+	Names         []string               `protobuf:"bytes,7,rep,name=names,proto3" json:"names,omitempty"`  // of an acquire-all
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Waiter) Reset() {
 	*x = Waiter{}
-	mi := &file_coordd_proto_msgTypes[20]
+	mi := &file_coordd_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2196,7 +2765,7 @@ func (x *Waiter) String() string {
 func (*Waiter) ProtoMessage() {}
 
 func (x *Waiter) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[20]
+	mi := &file_coordd_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2209,7 +2778,7 @@ func (x *Waiter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Waiter.ProtoReflect.Descriptor instead.
 func (*Waiter) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{20}
+	return file_coordd_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Waiter) GetSession() uint64 {
@@ -2247,6 +2816,20 @@ func (x *Waiter) GetSince() int64 {
 	return 0
 }
 
+func (x *Waiter) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *Waiter) GetNames() []string {
+	if x != nil {
+		return x.Names
+	}
+	return nil
+}
+
 type Lock struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Name    string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -2256,13 +2839,15 @@ type Lock struct {
 	Queue         []*Waiter            `protobuf:"bytes,4,rep,name=queue,proto3" json:"queue,omitempty"`
 	DelayedFor    *durationpb.Duration `protobuf:"bytes,5,opt,name=delayed_for,json=delayedFor,proto3" json:"delayed_for,omitempty"`
 	Waiting       uint64               `protobuf:"varint,6,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	Limit         uint64               `protobuf:"varint,7,opt,name=limit,proto3" json:"limit,omitempty"`              // of a semaphore; 0: it is a lock
+	InUse         uint64               `protobuf:"varint,8,opt,name=in_use,json=inUse,proto3" json:"in_use,omitempty"` // permits of a semaphore that are taken
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Lock) Reset() {
 	*x = Lock{}
-	mi := &file_coordd_proto_msgTypes[21]
+	mi := &file_coordd_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2274,7 +2859,7 @@ func (x *Lock) String() string {
 func (*Lock) ProtoMessage() {}
 
 func (x *Lock) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[21]
+	mi := &file_coordd_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2287,7 +2872,7 @@ func (x *Lock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lock.ProtoReflect.Descriptor instead.
 func (*Lock) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{21}
+	return file_coordd_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Lock) GetName() string {
@@ -2332,6 +2917,20 @@ func (x *Lock) GetWaiting() uint64 {
 	return 0
 }
 
+func (x *Lock) GetLimit() uint64 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *Lock) GetInUse() uint64 {
+	if x != nil {
+		return x.InUse
+	}
+	return 0
+}
+
 type LockGetRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Cluster       string                 `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`
@@ -2341,7 +2940,7 @@ type LockGetRequest struct {
 
 func (x *LockGetRequest) Reset() {
 	*x = LockGetRequest{}
-	mi := &file_coordd_proto_msgTypes[22]
+	mi := &file_coordd_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2353,7 +2952,7 @@ func (x *LockGetRequest) String() string {
 func (*LockGetRequest) ProtoMessage() {}
 
 func (x *LockGetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[22]
+	mi := &file_coordd_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2366,7 +2965,7 @@ func (x *LockGetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LockGetRequest.ProtoReflect.Descriptor instead.
 func (*LockGetRequest) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{22}
+	return file_coordd_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *LockGetRequest) GetCluster() string {
@@ -2388,7 +2987,7 @@ type LockGetReply struct {
 
 func (x *LockGetReply) Reset() {
 	*x = LockGetReply{}
-	mi := &file_coordd_proto_msgTypes[23]
+	mi := &file_coordd_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2400,7 +2999,7 @@ func (x *LockGetReply) String() string {
 func (*LockGetReply) ProtoMessage() {}
 
 func (x *LockGetReply) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[23]
+	mi := &file_coordd_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2413,7 +3012,7 @@ func (x *LockGetReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LockGetReply.ProtoReflect.Descriptor instead.
 func (*LockGetReply) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{23}
+	return file_coordd_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *LockGetReply) GetIndex() uint64 {
@@ -2449,7 +3048,7 @@ type LockListRequest struct {
 
 func (x *LockListRequest) Reset() {
 	*x = LockListRequest{}
-	mi := &file_coordd_proto_msgTypes[24]
+	mi := &file_coordd_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2461,7 +3060,7 @@ func (x *LockListRequest) String() string {
 func (*LockListRequest) ProtoMessage() {}
 
 func (x *LockListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[24]
+	mi := &file_coordd_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2474,7 +3073,7 @@ func (x *LockListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LockListRequest.ProtoReflect.Descriptor instead.
 func (*LockListRequest) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{24}
+	return file_coordd_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *LockListRequest) GetPrefix() string {
@@ -2517,7 +3116,7 @@ type LockListReply struct {
 
 func (x *LockListReply) Reset() {
 	*x = LockListReply{}
-	mi := &file_coordd_proto_msgTypes[25]
+	mi := &file_coordd_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2529,7 +3128,7 @@ func (x *LockListReply) String() string {
 func (*LockListReply) ProtoMessage() {}
 
 func (x *LockListReply) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[25]
+	mi := &file_coordd_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2542,7 +3141,7 @@ func (x *LockListReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LockListReply.ProtoReflect.Descriptor instead.
 func (*LockListReply) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{25}
+	return file_coordd_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *LockListReply) GetIndex() uint64 {
@@ -2573,6 +3172,1495 @@ func (x *LockListReply) GetAge() *durationpb.Duration {
 	return nil
 }
 
+// Transition is one change of a lock. It is what lock.why lists, and what coord.v1.<ns>.watch.<name> carries, there
+// always as JSON.
+type Transition struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Number        uint64                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"` // counts the transitions of this lock while it is remembered
+	Kind          Transition_Kind        `protobuf:"varint,2,opt,name=kind,proto3,enum=coordd.v1.Transition_Kind" json:"kind,omitempty"`
+	At            int64                  `protobuf:"varint,3,opt,name=at,proto3" json:"at,omitempty"`
+	Index         uint64                 `protobuf:"varint,4,opt,name=index,proto3" json:"index,omitempty"`
+	Session       uint64                 `protobuf:"varint,5,opt,name=session,proto3" json:"session,omitempty"`
+	Owner         string                 `protobuf:"bytes,6,opt,name=owner,proto3" json:"owner,omitempty"`
+	Ticket        uint64                 `protobuf:"varint,7,opt,name=ticket,proto3" json:"ticket,omitempty"`
+	Fence         uint64                 `protobuf:"varint,8,opt,name=fence,proto3" json:"fence,omitempty"`
+	Mode          Mode                   `protobuf:"varint,9,opt,name=mode,proto3,enum=coordd.v1.Mode" json:"mode,omitempty"`
+	Count         uint64                 `protobuf:"varint,10,opt,name=count,proto3" json:"count,omitempty"`
+	Reason        string                 `protobuf:"bytes,11,opt,name=reason,proto3" json:"reason,omitempty"`
+	Name          string                 `protobuf:"bytes,12,opt,name=name,proto3" json:"name,omitempty"`    // in a watch
+	Value         []byte                 `protobuf:"bytes,13,opt,name=value,proto3" json:"value,omitempty"`  // in a watch: what a leader proclaimed
+	Until         int64                  `protobuf:"varint,14,opt,name=until,proto3" json:"until,omitempty"` // DELAYED
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Transition) Reset() {
+	*x = Transition{}
+	mi := &file_coordd_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Transition) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Transition) ProtoMessage() {}
+
+func (x *Transition) ProtoReflect() protoreflect.Message {
+	mi := &file_coordd_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Transition.ProtoReflect.Descriptor instead.
+func (*Transition) Descriptor() ([]byte, []int) {
+	return file_coordd_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *Transition) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Transition) GetKind() Transition_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return Transition_KIND_UNSPECIFIED
+}
+
+func (x *Transition) GetAt() int64 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
+
+func (x *Transition) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *Transition) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *Transition) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *Transition) GetTicket() uint64 {
+	if x != nil {
+		return x.Ticket
+	}
+	return 0
+}
+
+func (x *Transition) GetFence() uint64 {
+	if x != nil {
+		return x.Fence
+	}
+	return 0
+}
+
+func (x *Transition) GetMode() Mode {
+	if x != nil {
+		return x.Mode
+	}
+	return Mode_MODE_UNSPECIFIED
+}
+
+func (x *Transition) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *Transition) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Transition) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Transition) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+func (x *Transition) GetUntil() int64 {
+	if x != nil {
+		return x.Until
+	}
+	return 0
+}
+
+type LockWhyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Cluster       string                 `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LockWhyRequest) Reset() {
+	*x = LockWhyRequest{}
+	mi := &file_coordd_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LockWhyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LockWhyRequest) ProtoMessage() {}
+
+func (x *LockWhyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_coordd_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LockWhyRequest.ProtoReflect.Descriptor instead.
+func (*LockWhyRequest) Descriptor() ([]byte, []int) {
+	return file_coordd_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *LockWhyRequest) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
+// LockWhyReply explains the state of a lock: who is in the way of whom, and what happened last, oldest first.
+type LockWhyReply struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Index    uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	Lock     *Lock                  `protobuf:"bytes,2,opt,name=lock,proto3" json:"lock,omitempty"`
+	Timeline []*Transition          `protobuf:"bytes,3,rep,name=timeline,proto3" json:"timeline,omitempty"`
+	// explanation is for people, a sentence each.
+	Explanation   []string `protobuf:"bytes,4,rep,name=explanation,proto3" json:"explanation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LockWhyReply) Reset() {
+	*x = LockWhyReply{}
+	mi := &file_coordd_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LockWhyReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LockWhyReply) ProtoMessage() {}
+
+func (x *LockWhyReply) ProtoReflect() protoreflect.Message {
+	mi := &file_coordd_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LockWhyReply.ProtoReflect.Descriptor instead.
+func (*LockWhyReply) Descriptor() ([]byte, []int) {
+	return file_coordd_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *LockWhyReply) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *LockWhyReply) GetLock() *Lock {
+	if x != nil {
+		return x.Lock
+	}
+	return nil
+}
+
+func (x *LockWhyReply) GetTimeline() []*Transition {
+	if x != nil {
+		return x.Timeline
+	}
+	return nil
+}
+
+func (x *LockWhyReply) GetExplanation() []string {
+	if x != nil {
+		return x.Explanation
+	}
+	return nil
+}
+
+// ElectionCampaignRequest waits for the leadership; its answer is a LockAcquireReply.
+type ElectionCampaignRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       uint64                 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
+	Secret        []byte                 `protobuf:"bytes,2,opt,name=secret,proto3" json:"secret,omitempty"`
+	Generation    uint64                 `protobuf:"varint,3,opt,name=generation,proto3" json:"generation,omitempty"`
+	Seq           uint64                 `protobuf:"varint,4,opt,name=seq,proto3" json:"seq,omitempty"`
+	Ack           uint64                 `protobuf:"varint,5,opt,name=ack,proto3" json:"ack,omitempty"`
+	Cluster       string                 `protobuf:"bytes,6,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	NotAfter      int64                  `protobuf:"varint,7,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"`
+	EventsSeen    uint64                 `protobuf:"varint,8,opt,name=events_seen,json=eventsSeen,proto3" json:"events_seen,omitempty"`
+	Value         []byte                 `protobuf:"bytes,9,opt,name=value,proto3" json:"value,omitempty"`
+	Wait          *durationpb.Duration   `protobuf:"bytes,10,opt,name=wait,proto3" json:"wait,omitempty"`
+	Delay         *durationpb.Duration   `protobuf:"bytes,11,opt,name=delay,proto3" json:"delay,omitempty"`
+	MaxHold       *durationpb.Duration   `protobuf:"bytes,12,opt,name=max_hold,json=maxHold,proto3" json:"max_hold,omitempty"`
+	Metadata      map[string]string      `protobuf:"bytes,13,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Holding       []uint64               `protobuf:"varint,14,rep,packed,name=holding,proto3" json:"holding,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ElectionCampaignRequest) Reset() {
+	*x = ElectionCampaignRequest{}
+	mi := &file_coordd_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ElectionCampaignRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ElectionCampaignRequest) ProtoMessage() {}
+
+func (x *ElectionCampaignRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_coordd_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ElectionCampaignRequest.ProtoReflect.Descriptor instead.
+func (*ElectionCampaignRequest) Descriptor() ([]byte, []int) {
+	return file_coordd_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *ElectionCampaignRequest) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *ElectionCampaignRequest) GetSecret() []byte {
+	if x != nil {
+		return x.Secret
+	}
+	return nil
+}
+
+func (x *ElectionCampaignRequest) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *ElectionCampaignRequest) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *ElectionCampaignRequest) GetAck() uint64 {
+	if x != nil {
+		return x.Ack
+	}
+	return 0
+}
+
+func (x *ElectionCampaignRequest) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
+func (x *ElectionCampaignRequest) GetNotAfter() int64 {
+	if x != nil {
+		return x.NotAfter
+	}
+	return 0
+}
+
+func (x *ElectionCampaignRequest) GetEventsSeen() uint64 {
+	if x != nil {
+		return x.EventsSeen
+	}
+	return 0
+}
+
+func (x *ElectionCampaignRequest) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+func (x *ElectionCampaignRequest) GetWait() *durationpb.Duration {
+	if x != nil {
+		return x.Wait
+	}
+	return nil
+}
+
+func (x *ElectionCampaignRequest) GetDelay() *durationpb.Duration {
+	if x != nil {
+		return x.Delay
+	}
+	return nil
+}
+
+func (x *ElectionCampaignRequest) GetMaxHold() *durationpb.Duration {
+	if x != nil {
+		return x.MaxHold
+	}
+	return nil
+}
+
+func (x *ElectionCampaignRequest) GetMetadata() map[string]string {
+	if x != nil {
+		return x.Metadata
+	}
+	return nil
+}
+
+func (x *ElectionCampaignRequest) GetHolding() []uint64 {
+	if x != nil {
+		return x.Holding
+	}
+	return nil
+}
+
+type ElectionObserveRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Cluster       string                 `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ElectionObserveRequest) Reset() {
+	*x = ElectionObserveRequest{}
+	mi := &file_coordd_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ElectionObserveRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ElectionObserveRequest) ProtoMessage() {}
+
+func (x *ElectionObserveRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_coordd_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ElectionObserveRequest.ProtoReflect.Descriptor instead.
+func (*ElectionObserveRequest) Descriptor() ([]byte, []int) {
+	return file_coordd_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *ElectionObserveRequest) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
+type ElectionLeader struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       uint64                 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
+	Owner         string                 `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
+	Value         []byte                 `protobuf:"bytes,3,opt,name=value,proto3" json:"value,omitempty"`
+	Fence         uint64                 `protobuf:"varint,4,opt,name=fence,proto3" json:"fence,omitempty"`
+	Since         int64                  `protobuf:"varint,5,opt,name=since,proto3" json:"since,omitempty"`
+	Metadata      map[string]string      `protobuf:"bytes,6,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ElectionLeader) Reset() {
+	*x = ElectionLeader{}
+	mi := &file_coordd_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ElectionLeader) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ElectionLeader) ProtoMessage() {}
+
+func (x *ElectionLeader) ProtoReflect() protoreflect.Message {
+	mi := &file_coordd_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ElectionLeader.ProtoReflect.Descriptor instead.
+func (*ElectionLeader) Descriptor() ([]byte, []int) {
+	return file_coordd_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *ElectionLeader) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *ElectionLeader) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *ElectionLeader) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+func (x *ElectionLeader) GetFence() uint64 {
+	if x != nil {
+		return x.Fence
+	}
+	return 0
+}
+
+func (x *ElectionLeader) GetSince() int64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
+func (x *ElectionLeader) GetMetadata() map[string]string {
+	if x != nil {
+		return x.Metadata
+	}
+	return nil
+}
+
+// ElectionObserveReply has no leader while nobody leads. Changes come on coord.v1.<ns>.watch.<name>.
+type ElectionObserveReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	Leader        *ElectionLeader        `protobuf:"bytes,2,opt,name=leader,proto3" json:"leader,omitempty"`
+	Campaigning   uint64                 `protobuf:"varint,3,opt,name=campaigning,proto3" json:"campaigning,omitempty"` // candidates that wait
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ElectionObserveReply) Reset() {
+	*x = ElectionObserveReply{}
+	mi := &file_coordd_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ElectionObserveReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ElectionObserveReply) ProtoMessage() {}
+
+func (x *ElectionObserveReply) ProtoReflect() protoreflect.Message {
+	mi := &file_coordd_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ElectionObserveReply.ProtoReflect.Descriptor instead.
+func (*ElectionObserveReply) Descriptor() ([]byte, []int) {
+	return file_coordd_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *ElectionObserveReply) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *ElectionObserveReply) GetLeader() *ElectionLeader {
+	if x != nil {
+		return x.Leader
+	}
+	return nil
+}
+
+func (x *ElectionObserveReply) GetCampaigning() uint64 {
+	if x != nil {
+		return x.Campaigning
+	}
+	return 0
+}
+
+type ElectionProclaimRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       uint64                 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
+	Secret        []byte                 `protobuf:"bytes,2,opt,name=secret,proto3" json:"secret,omitempty"`
+	Generation    uint64                 `protobuf:"varint,3,opt,name=generation,proto3" json:"generation,omitempty"`
+	Seq           uint64                 `protobuf:"varint,4,opt,name=seq,proto3" json:"seq,omitempty"`
+	Ack           uint64                 `protobuf:"varint,5,opt,name=ack,proto3" json:"ack,omitempty"`
+	Cluster       string                 `protobuf:"bytes,6,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	NotAfter      int64                  `protobuf:"varint,7,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"`
+	EventsSeen    uint64                 `protobuf:"varint,8,opt,name=events_seen,json=eventsSeen,proto3" json:"events_seen,omitempty"`
+	Fence         uint64                 `protobuf:"varint,9,opt,name=fence,proto3" json:"fence,omitempty"`
+	Value         []byte                 `protobuf:"bytes,10,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ElectionProclaimRequest) Reset() {
+	*x = ElectionProclaimRequest{}
+	mi := &file_coordd_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ElectionProclaimRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ElectionProclaimRequest) ProtoMessage() {}
+
+func (x *ElectionProclaimRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_coordd_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ElectionProclaimRequest.ProtoReflect.Descriptor instead.
+func (*ElectionProclaimRequest) Descriptor() ([]byte, []int) {
+	return file_coordd_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *ElectionProclaimRequest) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *ElectionProclaimRequest) GetSecret() []byte {
+	if x != nil {
+		return x.Secret
+	}
+	return nil
+}
+
+func (x *ElectionProclaimRequest) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *ElectionProclaimRequest) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *ElectionProclaimRequest) GetAck() uint64 {
+	if x != nil {
+		return x.Ack
+	}
+	return 0
+}
+
+func (x *ElectionProclaimRequest) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
+func (x *ElectionProclaimRequest) GetNotAfter() int64 {
+	if x != nil {
+		return x.NotAfter
+	}
+	return 0
+}
+
+func (x *ElectionProclaimRequest) GetEventsSeen() uint64 {
+	if x != nil {
+		return x.EventsSeen
+	}
+	return 0
+}
+
+func (x *ElectionProclaimRequest) GetFence() uint64 {
+	if x != nil {
+		return x.Fence
+	}
+	return 0
+}
+
+func (x *ElectionProclaimRequest) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+type ElectionProclaimReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ElectionProclaimReply) Reset() {
+	*x = ElectionProclaimReply{}
+	mi := &file_coordd_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ElectionProclaimReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ElectionProclaimReply) ProtoMessage() {}
+
+func (x *ElectionProclaimReply) ProtoReflect() protoreflect.Message {
+	mi := &file_coordd_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ElectionProclaimReply.ProtoReflect.Descriptor instead.
+func (*ElectionProclaimReply) Descriptor() ([]byte, []int) {
+	return file_coordd_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *ElectionProclaimReply) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+// BarrierWaitRequest waits until parties sessions' tickets wait at the barrier; then all of them pass, in one entry, and
+// the barrier begins anew. Its answer is a LockAcquireReply: GRANTED (passed, without a fence) or QUEUED.
+type BarrierWaitRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       uint64                 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
+	Secret        []byte                 `protobuf:"bytes,2,opt,name=secret,proto3" json:"secret,omitempty"`
+	Generation    uint64                 `protobuf:"varint,3,opt,name=generation,proto3" json:"generation,omitempty"`
+	Seq           uint64                 `protobuf:"varint,4,opt,name=seq,proto3" json:"seq,omitempty"`
+	Ack           uint64                 `protobuf:"varint,5,opt,name=ack,proto3" json:"ack,omitempty"`
+	Cluster       string                 `protobuf:"bytes,6,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	NotAfter      int64                  `protobuf:"varint,7,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"`
+	EventsSeen    uint64                 `protobuf:"varint,8,opt,name=events_seen,json=eventsSeen,proto3" json:"events_seen,omitempty"`
+	Parties       uint64                 `protobuf:"varint,9,opt,name=parties,proto3" json:"parties,omitempty"`
+	Wait          *durationpb.Duration   `protobuf:"bytes,10,opt,name=wait,proto3" json:"wait,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BarrierWaitRequest) Reset() {
+	*x = BarrierWaitRequest{}
+	mi := &file_coordd_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BarrierWaitRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BarrierWaitRequest) ProtoMessage() {}
+
+func (x *BarrierWaitRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_coordd_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BarrierWaitRequest.ProtoReflect.Descriptor instead.
+func (*BarrierWaitRequest) Descriptor() ([]byte, []int) {
+	return file_coordd_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *BarrierWaitRequest) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *BarrierWaitRequest) GetSecret() []byte {
+	if x != nil {
+		return x.Secret
+	}
+	return nil
+}
+
+func (x *BarrierWaitRequest) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *BarrierWaitRequest) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *BarrierWaitRequest) GetAck() uint64 {
+	if x != nil {
+		return x.Ack
+	}
+	return 0
+}
+
+func (x *BarrierWaitRequest) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
+func (x *BarrierWaitRequest) GetNotAfter() int64 {
+	if x != nil {
+		return x.NotAfter
+	}
+	return 0
+}
+
+func (x *BarrierWaitRequest) GetEventsSeen() uint64 {
+	if x != nil {
+		return x.EventsSeen
+	}
+	return 0
+}
+
+func (x *BarrierWaitRequest) GetParties() uint64 {
+	if x != nil {
+		return x.Parties
+	}
+	return 0
+}
+
+func (x *BarrierWaitRequest) GetWait() *durationpb.Duration {
+	if x != nil {
+		return x.Wait
+	}
+	return nil
+}
+
+// LatchSetRequest makes a countdown latch, or sets its count. 0 lets all waiters pass and forgets the latch.
+type LatchSetRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       uint64                 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
+	Secret        []byte                 `protobuf:"bytes,2,opt,name=secret,proto3" json:"secret,omitempty"`
+	Generation    uint64                 `protobuf:"varint,3,opt,name=generation,proto3" json:"generation,omitempty"`
+	Seq           uint64                 `protobuf:"varint,4,opt,name=seq,proto3" json:"seq,omitempty"`
+	Ack           uint64                 `protobuf:"varint,5,opt,name=ack,proto3" json:"ack,omitempty"`
+	Cluster       string                 `protobuf:"bytes,6,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	NotAfter      int64                  `protobuf:"varint,7,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"`
+	EventsSeen    uint64                 `protobuf:"varint,8,opt,name=events_seen,json=eventsSeen,proto3" json:"events_seen,omitempty"`
+	Count         uint64                 `protobuf:"varint,9,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LatchSetRequest) Reset() {
+	*x = LatchSetRequest{}
+	mi := &file_coordd_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LatchSetRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LatchSetRequest) ProtoMessage() {}
+
+func (x *LatchSetRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_coordd_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LatchSetRequest.ProtoReflect.Descriptor instead.
+func (*LatchSetRequest) Descriptor() ([]byte, []int) {
+	return file_coordd_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *LatchSetRequest) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *LatchSetRequest) GetSecret() []byte {
+	if x != nil {
+		return x.Secret
+	}
+	return nil
+}
+
+func (x *LatchSetRequest) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *LatchSetRequest) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *LatchSetRequest) GetAck() uint64 {
+	if x != nil {
+		return x.Ack
+	}
+	return 0
+}
+
+func (x *LatchSetRequest) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
+func (x *LatchSetRequest) GetNotAfter() int64 {
+	if x != nil {
+		return x.NotAfter
+	}
+	return 0
+}
+
+func (x *LatchSetRequest) GetEventsSeen() uint64 {
+	if x != nil {
+		return x.EventsSeen
+	}
+	return 0
+}
+
+func (x *LatchSetRequest) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+// LatchCountDownRequest takes n (0: 1) from the count, not below 0. At 0 all waiters pass, and the latch stays open.
+type LatchCountDownRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       uint64                 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
+	Secret        []byte                 `protobuf:"bytes,2,opt,name=secret,proto3" json:"secret,omitempty"`
+	Generation    uint64                 `protobuf:"varint,3,opt,name=generation,proto3" json:"generation,omitempty"`
+	Seq           uint64                 `protobuf:"varint,4,opt,name=seq,proto3" json:"seq,omitempty"`
+	Ack           uint64                 `protobuf:"varint,5,opt,name=ack,proto3" json:"ack,omitempty"`
+	Cluster       string                 `protobuf:"bytes,6,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	NotAfter      int64                  `protobuf:"varint,7,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"`
+	EventsSeen    uint64                 `protobuf:"varint,8,opt,name=events_seen,json=eventsSeen,proto3" json:"events_seen,omitempty"`
+	N             uint64                 `protobuf:"varint,9,opt,name=n,proto3" json:"n,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LatchCountDownRequest) Reset() {
+	*x = LatchCountDownRequest{}
+	mi := &file_coordd_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LatchCountDownRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LatchCountDownRequest) ProtoMessage() {}
+
+func (x *LatchCountDownRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_coordd_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LatchCountDownRequest.ProtoReflect.Descriptor instead.
+func (*LatchCountDownRequest) Descriptor() ([]byte, []int) {
+	return file_coordd_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *LatchCountDownRequest) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *LatchCountDownRequest) GetSecret() []byte {
+	if x != nil {
+		return x.Secret
+	}
+	return nil
+}
+
+func (x *LatchCountDownRequest) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *LatchCountDownRequest) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *LatchCountDownRequest) GetAck() uint64 {
+	if x != nil {
+		return x.Ack
+	}
+	return 0
+}
+
+func (x *LatchCountDownRequest) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
+func (x *LatchCountDownRequest) GetNotAfter() int64 {
+	if x != nil {
+		return x.NotAfter
+	}
+	return 0
+}
+
+func (x *LatchCountDownRequest) GetEventsSeen() uint64 {
+	if x != nil {
+		return x.EventsSeen
+	}
+	return 0
+}
+
+func (x *LatchCountDownRequest) GetN() uint64 {
+	if x != nil {
+		return x.N
+	}
+	return 0
+}
+
+type LatchReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	Count         uint64                 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LatchReply) Reset() {
+	*x = LatchReply{}
+	mi := &file_coordd_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LatchReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LatchReply) ProtoMessage() {}
+
+func (x *LatchReply) ProtoReflect() protoreflect.Message {
+	mi := &file_coordd_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LatchReply.ProtoReflect.Descriptor instead.
+func (*LatchReply) Descriptor() ([]byte, []int) {
+	return file_coordd_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *LatchReply) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *LatchReply) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+// LatchWaitRequest waits for an open latch; of a latch that nobody has set yet it waits for that too. Its answer is a
+// LockAcquireReply, as that of BarrierWaitRequest.
+type LatchWaitRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       uint64                 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
+	Secret        []byte                 `protobuf:"bytes,2,opt,name=secret,proto3" json:"secret,omitempty"`
+	Generation    uint64                 `protobuf:"varint,3,opt,name=generation,proto3" json:"generation,omitempty"`
+	Seq           uint64                 `protobuf:"varint,4,opt,name=seq,proto3" json:"seq,omitempty"`
+	Ack           uint64                 `protobuf:"varint,5,opt,name=ack,proto3" json:"ack,omitempty"`
+	Cluster       string                 `protobuf:"bytes,6,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	NotAfter      int64                  `protobuf:"varint,7,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"`
+	EventsSeen    uint64                 `protobuf:"varint,8,opt,name=events_seen,json=eventsSeen,proto3" json:"events_seen,omitempty"`
+	Wait          *durationpb.Duration   `protobuf:"bytes,9,opt,name=wait,proto3" json:"wait,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LatchWaitRequest) Reset() {
+	*x = LatchWaitRequest{}
+	mi := &file_coordd_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LatchWaitRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LatchWaitRequest) ProtoMessage() {}
+
+func (x *LatchWaitRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_coordd_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LatchWaitRequest.ProtoReflect.Descriptor instead.
+func (*LatchWaitRequest) Descriptor() ([]byte, []int) {
+	return file_coordd_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *LatchWaitRequest) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *LatchWaitRequest) GetSecret() []byte {
+	if x != nil {
+		return x.Secret
+	}
+	return nil
+}
+
+func (x *LatchWaitRequest) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *LatchWaitRequest) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *LatchWaitRequest) GetAck() uint64 {
+	if x != nil {
+		return x.Ack
+	}
+	return 0
+}
+
+func (x *LatchWaitRequest) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
+func (x *LatchWaitRequest) GetNotAfter() int64 {
+	if x != nil {
+		return x.NotAfter
+	}
+	return 0
+}
+
+func (x *LatchWaitRequest) GetEventsSeen() uint64 {
+	if x != nil {
+		return x.EventsSeen
+	}
+	return 0
+}
+
+func (x *LatchWaitRequest) GetWait() *durationpb.Duration {
+	if x != nil {
+		return x.Wait
+	}
+	return nil
+}
+
+type SessionInfo struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       uint64                 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
+	Owner         string                 `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
+	Ttl           *durationpb.Duration   `protobuf:"bytes,3,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	ExpiresIn     *durationpb.Duration   `protobuf:"bytes,4,opt,name=expires_in,json=expiresIn,proto3" json:"expires_in,omitempty"`
+	Generation    uint64                 `protobuf:"varint,5,opt,name=generation,proto3" json:"generation,omitempty"`
+	Holds         uint64                 `protobuf:"varint,6,opt,name=holds,proto3" json:"holds,omitempty"`
+	Waits         uint64                 `protobuf:"varint,7,opt,name=waits,proto3" json:"waits,omitempty"`
+	Metadata      map[string]string      `protobuf:"bytes,8,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SessionInfo) Reset() {
+	*x = SessionInfo{}
+	mi := &file_coordd_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionInfo) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionInfo) ProtoMessage() {}
+
+func (x *SessionInfo) ProtoReflect() protoreflect.Message {
+	mi := &file_coordd_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionInfo.ProtoReflect.Descriptor instead.
+func (*SessionInfo) Descriptor() ([]byte, []int) {
+	return file_coordd_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *SessionInfo) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *SessionInfo) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *SessionInfo) GetTtl() *durationpb.Duration {
+	if x != nil {
+		return x.Ttl
+	}
+	return nil
+}
+
+func (x *SessionInfo) GetExpiresIn() *durationpb.Duration {
+	if x != nil {
+		return x.ExpiresIn
+	}
+	return nil
+}
+
+func (x *SessionInfo) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *SessionInfo) GetHolds() uint64 {
+	if x != nil {
+		return x.Holds
+	}
+	return 0
+}
+
+func (x *SessionInfo) GetWaits() uint64 {
+	if x != nil {
+		return x.Waits
+	}
+	return 0
+}
+
+func (x *SessionInfo) GetMetadata() map[string]string {
+	if x != nil {
+		return x.Metadata
+	}
+	return nil
+}
+
+// SessionListRequest lists the sessions of a namespace by ID; owner selects those whose owner begins with it.
+type SessionListRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Owner         string                 `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`
+	PageSize      uint32                 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken     string                 `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	Cluster       string                 `protobuf:"bytes,4,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SessionListRequest) Reset() {
+	*x = SessionListRequest{}
+	mi := &file_coordd_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionListRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionListRequest) ProtoMessage() {}
+
+func (x *SessionListRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_coordd_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionListRequest.ProtoReflect.Descriptor instead.
+func (*SessionListRequest) Descriptor() ([]byte, []int) {
+	return file_coordd_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *SessionListRequest) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *SessionListRequest) GetPageSize() uint32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *SessionListRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+func (x *SessionListRequest) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
+type SessionListReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	Sessions      []*SessionInfo         `protobuf:"bytes,2,rep,name=sessions,proto3" json:"sessions,omitempty"`
+	NextPageToken string                 `protobuf:"bytes,3,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SessionListReply) Reset() {
+	*x = SessionListReply{}
+	mi := &file_coordd_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionListReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionListReply) ProtoMessage() {}
+
+func (x *SessionListReply) ProtoReflect() protoreflect.Message {
+	mi := &file_coordd_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionListReply.ProtoReflect.Descriptor instead.
+func (*SessionListReply) Descriptor() ([]byte, []int) {
+	return file_coordd_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *SessionListReply) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *SessionListReply) GetSessions() []*SessionInfo {
+	if x != nil {
+		return x.Sessions
+	}
+	return nil
+}
+
+func (x *SessionListReply) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 type Sequence struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -2593,7 +4681,7 @@ type Sequence struct {
 
 func (x *Sequence) Reset() {
 	*x = Sequence{}
-	mi := &file_coordd_proto_msgTypes[26]
+	mi := &file_coordd_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2605,7 +4693,7 @@ func (x *Sequence) String() string {
 func (*Sequence) ProtoMessage() {}
 
 func (x *Sequence) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[26]
+	mi := &file_coordd_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2618,7 +4706,7 @@ func (x *Sequence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sequence.ProtoReflect.Descriptor instead.
 func (*Sequence) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{26}
+	return file_coordd_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Sequence) GetName() string {
@@ -2728,7 +4816,7 @@ type SequenceCreateRequest struct {
 
 func (x *SequenceCreateRequest) Reset() {
 	*x = SequenceCreateRequest{}
-	mi := &file_coordd_proto_msgTypes[27]
+	mi := &file_coordd_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2740,7 +4828,7 @@ func (x *SequenceCreateRequest) String() string {
 func (*SequenceCreateRequest) ProtoMessage() {}
 
 func (x *SequenceCreateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[27]
+	mi := &file_coordd_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2753,7 +4841,7 @@ func (x *SequenceCreateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SequenceCreateRequest.ProtoReflect.Descriptor instead.
 func (*SequenceCreateRequest) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{27}
+	return file_coordd_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *SequenceCreateRequest) GetSession() uint64 {
@@ -2879,7 +4967,7 @@ type SequenceAllocRequest struct {
 
 func (x *SequenceAllocRequest) Reset() {
 	*x = SequenceAllocRequest{}
-	mi := &file_coordd_proto_msgTypes[28]
+	mi := &file_coordd_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2891,7 +4979,7 @@ func (x *SequenceAllocRequest) String() string {
 func (*SequenceAllocRequest) ProtoMessage() {}
 
 func (x *SequenceAllocRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[28]
+	mi := &file_coordd_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2904,7 +4992,7 @@ func (x *SequenceAllocRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SequenceAllocRequest.ProtoReflect.Descriptor instead.
 func (*SequenceAllocRequest) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{28}
+	return file_coordd_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *SequenceAllocRequest) GetSession() uint64 {
@@ -2992,7 +5080,7 @@ type SequenceAllocReply struct {
 
 func (x *SequenceAllocReply) Reset() {
 	*x = SequenceAllocReply{}
-	mi := &file_coordd_proto_msgTypes[29]
+	mi := &file_coordd_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3004,7 +5092,7 @@ func (x *SequenceAllocReply) String() string {
 func (*SequenceAllocReply) ProtoMessage() {}
 
 func (x *SequenceAllocReply) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[29]
+	mi := &file_coordd_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3017,7 +5105,7 @@ func (x *SequenceAllocReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SequenceAllocReply.ProtoReflect.Descriptor instead.
 func (*SequenceAllocReply) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{29}
+	return file_coordd_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *SequenceAllocReply) GetIndex() uint64 {
@@ -3086,7 +5174,7 @@ type SequenceAdvanceRequest struct {
 
 func (x *SequenceAdvanceRequest) Reset() {
 	*x = SequenceAdvanceRequest{}
-	mi := &file_coordd_proto_msgTypes[30]
+	mi := &file_coordd_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3098,7 +5186,7 @@ func (x *SequenceAdvanceRequest) String() string {
 func (*SequenceAdvanceRequest) ProtoMessage() {}
 
 func (x *SequenceAdvanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[30]
+	mi := &file_coordd_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3111,7 +5199,7 @@ func (x *SequenceAdvanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SequenceAdvanceRequest.ProtoReflect.Descriptor instead.
 func (*SequenceAdvanceRequest) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{30}
+	return file_coordd_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *SequenceAdvanceRequest) GetSession() uint64 {
@@ -3194,7 +5282,7 @@ type SequenceRequest struct {
 
 func (x *SequenceRequest) Reset() {
 	*x = SequenceRequest{}
-	mi := &file_coordd_proto_msgTypes[31]
+	mi := &file_coordd_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3206,7 +5294,7 @@ func (x *SequenceRequest) String() string {
 func (*SequenceRequest) ProtoMessage() {}
 
 func (x *SequenceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[31]
+	mi := &file_coordd_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3219,7 +5307,7 @@ func (x *SequenceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SequenceRequest.ProtoReflect.Descriptor instead.
 func (*SequenceRequest) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{31}
+	return file_coordd_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *SequenceRequest) GetSession() uint64 {
@@ -3288,7 +5376,7 @@ type SequenceReply struct {
 
 func (x *SequenceReply) Reset() {
 	*x = SequenceReply{}
-	mi := &file_coordd_proto_msgTypes[32]
+	mi := &file_coordd_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3300,7 +5388,7 @@ func (x *SequenceReply) String() string {
 func (*SequenceReply) ProtoMessage() {}
 
 func (x *SequenceReply) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[32]
+	mi := &file_coordd_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3313,7 +5401,7 @@ func (x *SequenceReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SequenceReply.ProtoReflect.Descriptor instead.
 func (*SequenceReply) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{32}
+	return file_coordd_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *SequenceReply) GetIndex() uint64 {
@@ -3342,7 +5430,7 @@ type SequenceListRequest struct {
 
 func (x *SequenceListRequest) Reset() {
 	*x = SequenceListRequest{}
-	mi := &file_coordd_proto_msgTypes[33]
+	mi := &file_coordd_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3354,7 +5442,7 @@ func (x *SequenceListRequest) String() string {
 func (*SequenceListRequest) ProtoMessage() {}
 
 func (x *SequenceListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[33]
+	mi := &file_coordd_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3367,7 +5455,7 @@ func (x *SequenceListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SequenceListRequest.ProtoReflect.Descriptor instead.
 func (*SequenceListRequest) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{33}
+	return file_coordd_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *SequenceListRequest) GetPrefix() string {
@@ -3409,7 +5497,7 @@ type SequenceListReply struct {
 
 func (x *SequenceListReply) Reset() {
 	*x = SequenceListReply{}
-	mi := &file_coordd_proto_msgTypes[34]
+	mi := &file_coordd_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3421,7 +5509,7 @@ func (x *SequenceListReply) String() string {
 func (*SequenceListReply) ProtoMessage() {}
 
 func (x *SequenceListReply) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[34]
+	mi := &file_coordd_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3434,7 +5522,7 @@ func (x *SequenceListReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SequenceListReply.ProtoReflect.Descriptor instead.
 func (*SequenceListReply) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{34}
+	return file_coordd_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *SequenceListReply) GetIndex() uint64 {
@@ -3460,7 +5548,8 @@ func (x *SequenceListReply) GetNextPageToken() string {
 
 // BatchRequest carries several commands of one session in one entry. In JSON a command's body is the
 // verb's request as an object; in protobuf it is the verb's request in raw. Envelope fields (session,
-// secret, generation, ack, cluster, not_after, events_seen) stand in the batch, seq in each command.
+// secret, generation, ack, cluster, not_after, events_seen) stand in the batch, seq in each command. A batch without a
+// session may hold session.keepalive commands of many sessions, each with its envelope in its own body.
 type BatchRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Session       uint64                 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
@@ -3478,7 +5567,7 @@ type BatchRequest struct {
 
 func (x *BatchRequest) Reset() {
 	*x = BatchRequest{}
-	mi := &file_coordd_proto_msgTypes[35]
+	mi := &file_coordd_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3490,7 +5579,7 @@ func (x *BatchRequest) String() string {
 func (*BatchRequest) ProtoMessage() {}
 
 func (x *BatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[35]
+	mi := &file_coordd_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3503,7 +5592,7 @@ func (x *BatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchRequest.ProtoReflect.Descriptor instead.
 func (*BatchRequest) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{35}
+	return file_coordd_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *BatchRequest) GetSession() uint64 {
@@ -3581,7 +5670,7 @@ type BatchCommand struct {
 
 func (x *BatchCommand) Reset() {
 	*x = BatchCommand{}
-	mi := &file_coordd_proto_msgTypes[36]
+	mi := &file_coordd_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3593,7 +5682,7 @@ func (x *BatchCommand) String() string {
 func (*BatchCommand) ProtoMessage() {}
 
 func (x *BatchCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[36]
+	mi := &file_coordd_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3606,7 +5695,7 @@ func (x *BatchCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchCommand.ProtoReflect.Descriptor instead.
 func (*BatchCommand) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{36}
+	return file_coordd_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *BatchCommand) GetSeq() uint64 {
@@ -3649,7 +5738,7 @@ type BatchReply struct {
 
 func (x *BatchReply) Reset() {
 	*x = BatchReply{}
-	mi := &file_coordd_proto_msgTypes[37]
+	mi := &file_coordd_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3661,7 +5750,7 @@ func (x *BatchReply) String() string {
 func (*BatchReply) ProtoMessage() {}
 
 func (x *BatchReply) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[37]
+	mi := &file_coordd_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3674,7 +5763,7 @@ func (x *BatchReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchReply.ProtoReflect.Descriptor instead.
 func (*BatchReply) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{37}
+	return file_coordd_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *BatchReply) GetResults() []*BatchResult {
@@ -3701,7 +5790,7 @@ type BatchResult struct {
 
 func (x *BatchResult) Reset() {
 	*x = BatchResult{}
-	mi := &file_coordd_proto_msgTypes[38]
+	mi := &file_coordd_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3713,7 +5802,7 @@ func (x *BatchResult) String() string {
 func (*BatchResult) ProtoMessage() {}
 
 func (x *BatchResult) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[38]
+	mi := &file_coordd_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3726,7 +5815,7 @@ func (x *BatchResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchResult.ProtoReflect.Descriptor instead.
 func (*BatchResult) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{38}
+	return file_coordd_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *BatchResult) GetRaw() []byte {
@@ -3760,7 +5849,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_coordd_proto_msgTypes[39]
+	mi := &file_coordd_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3772,7 +5861,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[39]
+	mi := &file_coordd_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3785,7 +5874,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{39}
+	return file_coordd_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *Event) GetEventSeq() uint64 {
@@ -3862,7 +5951,7 @@ type LeaderTransferRequest struct {
 
 func (x *LeaderTransferRequest) Reset() {
 	*x = LeaderTransferRequest{}
-	mi := &file_coordd_proto_msgTypes[40]
+	mi := &file_coordd_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3874,7 +5963,7 @@ func (x *LeaderTransferRequest) String() string {
 func (*LeaderTransferRequest) ProtoMessage() {}
 
 func (x *LeaderTransferRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[40]
+	mi := &file_coordd_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3887,7 +5976,7 @@ func (x *LeaderTransferRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaderTransferRequest.ProtoReflect.Descriptor instead.
 func (*LeaderTransferRequest) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{40}
+	return file_coordd_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *LeaderTransferRequest) GetTo() string {
@@ -3915,7 +6004,7 @@ type LeaderTransferReply struct {
 
 func (x *LeaderTransferReply) Reset() {
 	*x = LeaderTransferReply{}
-	mi := &file_coordd_proto_msgTypes[41]
+	mi := &file_coordd_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3927,7 +6016,7 @@ func (x *LeaderTransferReply) String() string {
 func (*LeaderTransferReply) ProtoMessage() {}
 
 func (x *LeaderTransferReply) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[41]
+	mi := &file_coordd_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3940,7 +6029,7 @@ func (x *LeaderTransferReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaderTransferReply.ProtoReflect.Descriptor instead.
 func (*LeaderTransferReply) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{41}
+	return file_coordd_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *LeaderTransferReply) GetIndex() uint64 {
@@ -3980,7 +6069,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_coordd_proto_msgTypes[42]
+	mi := &file_coordd_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3992,7 +6081,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[42]
+	mi := &file_coordd_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4005,7 +6094,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{42}
+	return file_coordd_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *Member) GetName() string {
@@ -4067,7 +6156,7 @@ type MemberListRequest struct {
 
 func (x *MemberListRequest) Reset() {
 	*x = MemberListRequest{}
-	mi := &file_coordd_proto_msgTypes[43]
+	mi := &file_coordd_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4079,7 +6168,7 @@ func (x *MemberListRequest) String() string {
 func (*MemberListRequest) ProtoMessage() {}
 
 func (x *MemberListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[43]
+	mi := &file_coordd_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4092,7 +6181,7 @@ func (x *MemberListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberListRequest.ProtoReflect.Descriptor instead.
 func (*MemberListRequest) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{43}
+	return file_coordd_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *MemberListRequest) GetCluster() string {
@@ -4112,7 +6201,7 @@ type MemberListReply struct {
 
 func (x *MemberListReply) Reset() {
 	*x = MemberListReply{}
-	mi := &file_coordd_proto_msgTypes[44]
+	mi := &file_coordd_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4124,7 +6213,7 @@ func (x *MemberListReply) String() string {
 func (*MemberListReply) ProtoMessage() {}
 
 func (x *MemberListReply) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[44]
+	mi := &file_coordd_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4137,7 +6226,7 @@ func (x *MemberListReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberListReply.ProtoReflect.Descriptor instead.
 func (*MemberListReply) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{44}
+	return file_coordd_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *MemberListReply) GetIndex() uint64 {
@@ -4170,7 +6259,7 @@ type MemberAddRequest struct {
 
 func (x *MemberAddRequest) Reset() {
 	*x = MemberAddRequest{}
-	mi := &file_coordd_proto_msgTypes[45]
+	mi := &file_coordd_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4182,7 +6271,7 @@ func (x *MemberAddRequest) String() string {
 func (*MemberAddRequest) ProtoMessage() {}
 
 func (x *MemberAddRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[45]
+	mi := &file_coordd_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4195,7 +6284,7 @@ func (x *MemberAddRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberAddRequest.ProtoReflect.Descriptor instead.
 func (*MemberAddRequest) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{45}
+	return file_coordd_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *MemberAddRequest) GetName() string {
@@ -4252,7 +6341,7 @@ type MemberRequest struct {
 
 func (x *MemberRequest) Reset() {
 	*x = MemberRequest{}
-	mi := &file_coordd_proto_msgTypes[46]
+	mi := &file_coordd_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4264,7 +6353,7 @@ func (x *MemberRequest) String() string {
 func (*MemberRequest) ProtoMessage() {}
 
 func (x *MemberRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[46]
+	mi := &file_coordd_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4277,7 +6366,7 @@ func (x *MemberRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberRequest.ProtoReflect.Descriptor instead.
 func (*MemberRequest) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{46}
+	return file_coordd_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *MemberRequest) GetName() string {
@@ -4315,7 +6404,7 @@ type MemberReplaceRequest struct {
 
 func (x *MemberReplaceRequest) Reset() {
 	*x = MemberReplaceRequest{}
-	mi := &file_coordd_proto_msgTypes[47]
+	mi := &file_coordd_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4327,7 +6416,7 @@ func (x *MemberReplaceRequest) String() string {
 func (*MemberReplaceRequest) ProtoMessage() {}
 
 func (x *MemberReplaceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[47]
+	mi := &file_coordd_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4340,7 +6429,7 @@ func (x *MemberReplaceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberReplaceRequest.ProtoReflect.Descriptor instead.
 func (*MemberReplaceRequest) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{47}
+	return file_coordd_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *MemberReplaceRequest) GetName() string {
@@ -4383,7 +6472,7 @@ type MemberStandbyRequest struct {
 
 func (x *MemberStandbyRequest) Reset() {
 	*x = MemberStandbyRequest{}
-	mi := &file_coordd_proto_msgTypes[48]
+	mi := &file_coordd_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4395,7 +6484,7 @@ func (x *MemberStandbyRequest) String() string {
 func (*MemberStandbyRequest) ProtoMessage() {}
 
 func (x *MemberStandbyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[48]
+	mi := &file_coordd_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4408,7 +6497,7 @@ func (x *MemberStandbyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberStandbyRequest.ProtoReflect.Descriptor instead.
 func (*MemberStandbyRequest) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{48}
+	return file_coordd_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *MemberStandbyRequest) GetName() string {
@@ -4443,7 +6532,7 @@ type MemberReply struct {
 
 func (x *MemberReply) Reset() {
 	*x = MemberReply{}
-	mi := &file_coordd_proto_msgTypes[49]
+	mi := &file_coordd_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4455,7 +6544,7 @@ func (x *MemberReply) String() string {
 func (*MemberReply) ProtoMessage() {}
 
 func (x *MemberReply) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[49]
+	mi := &file_coordd_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4468,7 +6557,7 @@ func (x *MemberReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberReply.ProtoReflect.Descriptor instead.
 func (*MemberReply) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{49}
+	return file_coordd_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *MemberReply) GetIndex() uint64 {
@@ -4498,7 +6587,7 @@ type SnapshotSaveRequest struct {
 
 func (x *SnapshotSaveRequest) Reset() {
 	*x = SnapshotSaveRequest{}
-	mi := &file_coordd_proto_msgTypes[50]
+	mi := &file_coordd_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4510,7 +6599,7 @@ func (x *SnapshotSaveRequest) String() string {
 func (*SnapshotSaveRequest) ProtoMessage() {}
 
 func (x *SnapshotSaveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[50]
+	mi := &file_coordd_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4523,7 +6612,7 @@ func (x *SnapshotSaveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotSaveRequest.ProtoReflect.Descriptor instead.
 func (*SnapshotSaveRequest) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{50}
+	return file_coordd_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *SnapshotSaveRequest) GetSnapshot() string {
@@ -4560,7 +6649,7 @@ type SnapshotSaveReply struct {
 
 func (x *SnapshotSaveReply) Reset() {
 	*x = SnapshotSaveReply{}
-	mi := &file_coordd_proto_msgTypes[51]
+	mi := &file_coordd_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4572,7 +6661,7 @@ func (x *SnapshotSaveReply) String() string {
 func (*SnapshotSaveReply) ProtoMessage() {}
 
 func (x *SnapshotSaveReply) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[51]
+	mi := &file_coordd_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4585,7 +6674,7 @@ func (x *SnapshotSaveReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotSaveReply.ProtoReflect.Descriptor instead.
 func (*SnapshotSaveReply) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{51}
+	return file_coordd_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *SnapshotSaveReply) GetIndex() uint64 {
@@ -4635,7 +6724,7 @@ type ProbeReply struct {
 
 func (x *ProbeReply) Reset() {
 	*x = ProbeReply{}
-	mi := &file_coordd_proto_msgTypes[52]
+	mi := &file_coordd_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4647,7 +6736,7 @@ func (x *ProbeReply) String() string {
 func (*ProbeReply) ProtoMessage() {}
 
 func (x *ProbeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[52]
+	mi := &file_coordd_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4660,7 +6749,7 @@ func (x *ProbeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeReply.ProtoReflect.Descriptor instead.
 func (*ProbeReply) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{52}
+	return file_coordd_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *ProbeReply) GetName() string {
@@ -4685,7 +6774,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_coordd_proto_msgTypes[53]
+	mi := &file_coordd_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4697,7 +6786,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[53]
+	mi := &file_coordd_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4710,7 +6799,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{53}
+	return file_coordd_proto_rawDescGZIP(), []int{74}
 }
 
 type NodeStatus struct {
@@ -4757,7 +6846,7 @@ type NodeStatus struct {
 
 func (x *NodeStatus) Reset() {
 	*x = NodeStatus{}
-	mi := &file_coordd_proto_msgTypes[54]
+	mi := &file_coordd_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4769,7 +6858,7 @@ func (x *NodeStatus) String() string {
 func (*NodeStatus) ProtoMessage() {}
 
 func (x *NodeStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[54]
+	mi := &file_coordd_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4782,7 +6871,7 @@ func (x *NodeStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeStatus.ProtoReflect.Descriptor instead.
 func (*NodeStatus) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{54}
+	return file_coordd_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *NodeStatus) GetName() string {
@@ -5045,7 +7134,7 @@ type PeerStatus struct {
 
 func (x *PeerStatus) Reset() {
 	*x = PeerStatus{}
-	mi := &file_coordd_proto_msgTypes[55]
+	mi := &file_coordd_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5057,7 +7146,7 @@ func (x *PeerStatus) String() string {
 func (*PeerStatus) ProtoMessage() {}
 
 func (x *PeerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[55]
+	mi := &file_coordd_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5070,7 +7159,7 @@ func (x *PeerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerStatus.ProtoReflect.Descriptor instead.
 func (*PeerStatus) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{55}
+	return file_coordd_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *PeerStatus) GetName() string {
@@ -5136,7 +7225,7 @@ type ClusterInfo struct {
 
 func (x *ClusterInfo) Reset() {
 	*x = ClusterInfo{}
-	mi := &file_coordd_proto_msgTypes[56]
+	mi := &file_coordd_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5148,7 +7237,7 @@ func (x *ClusterInfo) String() string {
 func (*ClusterInfo) ProtoMessage() {}
 
 func (x *ClusterInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_coordd_proto_msgTypes[56]
+	mi := &file_coordd_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5161,7 +7250,7 @@ func (x *ClusterInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterInfo.ProtoReflect.Descriptor instead.
 func (*ClusterInfo) Descriptor() ([]byte, []int) {
-	return file_coordd_proto_rawDescGZIP(), []int{56}
+	return file_coordd_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *ClusterInfo) GetId() string {
@@ -5270,12 +7359,13 @@ const file_coordd_proto_rawDesc = "" +
 	"\x04mode\x18\x03 \x01(\x0e2\x0f.coordd.v1.ModeR\x04mode\x12\x14\n" +
 	"\x05count\x18\x04 \x01(\x04R\x05count\x12\x16\n" +
 	"\x06ticket\x18\x05 \x01(\x04R\x06ticket\x12\x14\n" +
-	"\x05until\x18\x06 \x01(\x03R\x05until\"\xd7\x01\n" +
+	"\x05until\x18\x06 \x01(\x03R\x05until\"\xed\x01\n" +
 	"\x04Wait\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12+\n" +
 	"\x05state\x18\x03 \x01(\x0e2\x15.coordd.v1.Wait.StateR\x05state\x12\x1a\n" +
-	"\bposition\x18\x04 \x01(\x04R\bposition\"`\n" +
+	"\bposition\x18\x04 \x01(\x04R\bposition\x12\x14\n" +
+	"\x05names\x18\x05 \x03(\tR\x05names\"`\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\n" +
 	"\n" +
@@ -5338,14 +7428,42 @@ const file_coordd_proto_rawDesc = "" +
 	"\aholding\x18\x11 \x03(\x04R\aholding\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9e\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb4\x04\n" +
+	"\x15LockAcquireAllRequest\x12\x18\n" +
+	"\asession\x18\x01 \x01(\x04R\asession\x12\x16\n" +
+	"\x06secret\x18\x02 \x01(\fR\x06secret\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x03 \x01(\x04R\n" +
+	"generation\x12\x10\n" +
+	"\x03seq\x18\x04 \x01(\x04R\x03seq\x12\x10\n" +
+	"\x03ack\x18\x05 \x01(\x04R\x03ack\x12\x18\n" +
+	"\acluster\x18\x06 \x01(\tR\acluster\x12\x1b\n" +
+	"\tnot_after\x18\a \x01(\x03R\bnotAfter\x12\x1f\n" +
+	"\vevents_seen\x18\b \x01(\x04R\n" +
+	"eventsSeen\x12\x14\n" +
+	"\x05names\x18\t \x03(\tR\x05names\x12-\n" +
+	"\x04wait\x18\n" +
+	" \x01(\v2\x19.google.protobuf.DurationR\x04wait\x12/\n" +
+	"\x05delay\x18\v \x01(\v2\x19.google.protobuf.DurationR\x05delay\x124\n" +
+	"\bmax_hold\x18\f \x01(\v2\x19.google.protobuf.DurationR\amaxHold\x12J\n" +
+	"\bmetadata\x18\r \x03(\v2..coordd.v1.LockAcquireAllRequest.MetadataEntryR\bmetadata\x12\x18\n" +
+	"\aholding\x18\x0e \x03(\x04R\aholding\x1a;\n" +
+	"\rMetadataEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"L\n" +
+	"\n" +
+	"NamedFence\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05fence\x18\x02 \x01(\x04R\x05fence\x12\x14\n" +
+	"\x05until\x18\x03 \x01(\x03R\x05until\"\xcd\x02\n" +
 	"\x10LockAcquireReply\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x127\n" +
 	"\x05state\x18\x02 \x01(\x0e2!.coordd.v1.LockAcquireReply.StateR\x05state\x12\x14\n" +
 	"\x05fence\x18\x03 \x01(\x04R\x05fence\x12\x14\n" +
 	"\x05until\x18\x04 \x01(\x03R\x05until\x12\x1a\n" +
 	"\bposition\x18\x05 \x01(\x04R\bposition\x12+\n" +
-	"\aholders\x18\x06 \x03(\v2\x11.coordd.v1.HolderR\aholders\"F\n" +
+	"\aholders\x18\x06 \x03(\v2\x11.coordd.v1.HolderR\aholders\x12-\n" +
+	"\x06fences\x18\a \x03(\v2\x15.coordd.v1.NamedFenceR\x06fences\"F\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aGRANTED\x10\x01\x12\n" +
@@ -5385,19 +7503,43 @@ const file_coordd_proto_rawDesc = "" +
 	"\tnot_after\x18\a \x01(\x03R\bnotAfter\x12\x1f\n" +
 	"\vevents_seen\x18\b \x01(\x04R\n" +
 	"eventsSeen\x12\x14\n" +
-	"\x05fence\x18\t \x01(\x04R\x05fence\"\x9c\x01\n" +
+	"\x05fence\x18\t \x01(\x04R\x05fence\"\xba\x01\n" +
 	"\x10LockReleaseReply\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x127\n" +
-	"\x05state\x18\x02 \x01(\x0e2!.coordd.v1.LockReleaseReply.StateR\x05state\"9\n" +
+	"\x05state\x18\x02 \x01(\x0e2!.coordd.v1.LockReleaseReply.StateR\x05state\x12\x1c\n" +
+	"\tremaining\x18\x03 \x01(\x04R\tremaining\"9\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\f\n" +
 	"\bRELEASED\x10\x01\x12\v\n" +
-	"\aDELAYED\x10\x02\"s\n" +
+	"\aDELAYED\x10\x02\"\x89\x02\n" +
+	"\x13LockHandOverRequest\x12\x18\n" +
+	"\asession\x18\x01 \x01(\x04R\asession\x12\x16\n" +
+	"\x06secret\x18\x02 \x01(\fR\x06secret\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x03 \x01(\x04R\n" +
+	"generation\x12\x10\n" +
+	"\x03seq\x18\x04 \x01(\x04R\x03seq\x12\x10\n" +
+	"\x03ack\x18\x05 \x01(\x04R\x03ack\x12\x18\n" +
+	"\acluster\x18\x06 \x01(\tR\acluster\x12\x1b\n" +
+	"\tnot_after\x18\a \x01(\x03R\bnotAfter\x12\x1f\n" +
+	"\vevents_seen\x18\b \x01(\x04R\n" +
+	"eventsSeen\x12\x14\n" +
+	"\x05fence\x18\t \x01(\x04R\x05fence\x12\x0e\n" +
+	"\x02to\x18\n" +
+	" \x01(\x04R\x02to\"\xb5\x01\n" +
+	"\x11LockHandOverReply\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\x128\n" +
+	"\x05state\x18\x02 \x01(\x0e2\".coordd.v1.LockHandOverReply.StateR\x05state\x12\x14\n" +
+	"\x05fence\x18\x03 \x01(\x04R\x05fence\":\n" +
+	"\x05State\x12\x15\n" +
+	"\x11STATE_UNSPECIFIED\x10\x00\x12\x0f\n" +
+	"\vHANDED_OVER\x10\x01\x12\t\n" +
+	"\x05ASKED\x10\x02\"s\n" +
 	"\x17LockForceReleaseRequest\x12\x14\n" +
 	"\x05fence\x18\x01 \x01(\x04R\x05fence\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x10\n" +
 	"\x03now\x18\x03 \x01(\bR\x03now\x12\x18\n" +
-	"\acluster\x18\x04 \x01(\tR\acluster\"\xd3\x02\n" +
+	"\acluster\x18\x04 \x01(\tR\acluster\"\x99\x03\n" +
 	"\x06Holder\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\tR\x05owner\x12\x14\n" +
@@ -5407,16 +7549,22 @@ const file_coordd_proto_rawDesc = "" +
 	"\x05since\x18\x06 \x01(\x03R\x05since\x128\n" +
 	"\n" +
 	"expires_in\x18\a \x01(\v2\x19.google.protobuf.DurationR\texpiresIn\x12;\n" +
-	"\bmetadata\x18\b \x03(\v2\x1f.coordd.v1.Holder.MetadataEntryR\bmetadata\x1a;\n" +
+	"\bmetadata\x18\b \x03(\v2\x1f.coordd.v1.Holder.MetadataEntryR\bmetadata\x12\x14\n" +
+	"\x05until\x18\t \x01(\x03R\x05until\x12\x18\n" +
+	"\adelayed\x18\n" +
+	" \x01(\bR\adelayed\x12\x14\n" +
+	"\x05value\x18\v \x01(\fR\x05value\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8b\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb7\x01\n" +
 	"\x06Waiter\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\tR\x05owner\x12\x16\n" +
 	"\x06ticket\x18\x03 \x01(\x04R\x06ticket\x12#\n" +
 	"\x04mode\x18\x04 \x01(\x0e2\x0f.coordd.v1.ModeR\x04mode\x12\x14\n" +
-	"\x05since\x18\x05 \x01(\x03R\x05since\"\xb4\x02\n" +
+	"\x05since\x18\x05 \x01(\x03R\x05since\x12\x14\n" +
+	"\x05count\x18\x06 \x01(\x04R\x05count\x12\x14\n" +
+	"\x05names\x18\a \x03(\tR\x05names\"\xe1\x02\n" +
 	"\x04Lock\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12+\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x15.coordd.v1.Lock.StateR\x05state\x12+\n" +
@@ -5424,7 +7572,9 @@ const file_coordd_proto_rawDesc = "" +
 	"\x05queue\x18\x04 \x03(\v2\x11.coordd.v1.WaiterR\x05queue\x12:\n" +
 	"\vdelayed_for\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"delayedFor\x12\x18\n" +
-	"\awaiting\x18\x06 \x01(\x04R\awaiting\"?\n" +
+	"\awaiting\x18\x06 \x01(\x04R\awaiting\x12\x14\n" +
+	"\x05limit\x18\a \x01(\x04R\x05limit\x12\x15\n" +
+	"\x06in_use\x18\b \x01(\x04R\x05inUse\"?\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\b\n" +
 	"\x04FREE\x10\x01\x12\b\n" +
@@ -5446,7 +7596,186 @@ const file_coordd_proto_rawDesc = "" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12%\n" +
 	"\x05locks\x18\x02 \x03(\v2\x0f.coordd.v1.LockR\x05locks\x12&\n" +
 	"\x0fnext_page_token\x18\x03 \x01(\tR\rnextPageToken\x12+\n" +
-	"\x03age\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x03age\"\xba\x02\n" +
+	"\x03age\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x03age\"\x9f\x04\n" +
+	"\n" +
+	"Transition\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\x12.\n" +
+	"\x04kind\x18\x02 \x01(\x0e2\x1a.coordd.v1.Transition.KindR\x04kind\x12\x0e\n" +
+	"\x02at\x18\x03 \x01(\x03R\x02at\x12\x14\n" +
+	"\x05index\x18\x04 \x01(\x04R\x05index\x12\x18\n" +
+	"\asession\x18\x05 \x01(\x04R\asession\x12\x14\n" +
+	"\x05owner\x18\x06 \x01(\tR\x05owner\x12\x16\n" +
+	"\x06ticket\x18\a \x01(\x04R\x06ticket\x12\x14\n" +
+	"\x05fence\x18\b \x01(\x04R\x05fence\x12#\n" +
+	"\x04mode\x18\t \x01(\x0e2\x0f.coordd.v1.ModeR\x04mode\x12\x14\n" +
+	"\x05count\x18\n" +
+	" \x01(\x04R\x05count\x12\x16\n" +
+	"\x06reason\x18\v \x01(\tR\x06reason\x12\x12\n" +
+	"\x04name\x18\f \x01(\tR\x04name\x12\x14\n" +
+	"\x05value\x18\r \x01(\fR\x05value\x12\x14\n" +
+	"\x05until\x18\x0e \x01(\x03R\x05until\"\xb1\x01\n" +
+	"\x04Kind\x12\x14\n" +
+	"\x10KIND_UNSPECIFIED\x10\x00\x12\v\n" +
+	"\aGRANTED\x10\x01\x12\n" +
+	"\n" +
+	"\x06QUEUED\x10\x02\x12\f\n" +
+	"\bRELEASED\x10\x03\x12\v\n" +
+	"\aEXPIRED\x10\x04\x12\n" +
+	"\n" +
+	"\x06FORCED\x10\x05\x12\v\n" +
+	"\aDELAYED\x10\x06\x12\b\n" +
+	"\x04LEFT\x10\a\x12\x0f\n" +
+	"\vHANDED_OVER\x10\b\x12\x0e\n" +
+	"\n" +
+	"PROCLAIMED\x10\t\x12\f\n" +
+	"\bREFENCED\x10\n" +
+	"\x12\r\n" +
+	"\tREENTERED\x10\v\"*\n" +
+	"\x0eLockWhyRequest\x12\x18\n" +
+	"\acluster\x18\x01 \x01(\tR\acluster\"\x9e\x01\n" +
+	"\fLockWhyReply\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\x12#\n" +
+	"\x04lock\x18\x02 \x01(\v2\x0f.coordd.v1.LockR\x04lock\x121\n" +
+	"\btimeline\x18\x03 \x03(\v2\x15.coordd.v1.TransitionR\btimeline\x12 \n" +
+	"\vexplanation\x18\x04 \x03(\tR\vexplanation\"\xb8\x04\n" +
+	"\x17ElectionCampaignRequest\x12\x18\n" +
+	"\asession\x18\x01 \x01(\x04R\asession\x12\x16\n" +
+	"\x06secret\x18\x02 \x01(\fR\x06secret\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x03 \x01(\x04R\n" +
+	"generation\x12\x10\n" +
+	"\x03seq\x18\x04 \x01(\x04R\x03seq\x12\x10\n" +
+	"\x03ack\x18\x05 \x01(\x04R\x03ack\x12\x18\n" +
+	"\acluster\x18\x06 \x01(\tR\acluster\x12\x1b\n" +
+	"\tnot_after\x18\a \x01(\x03R\bnotAfter\x12\x1f\n" +
+	"\vevents_seen\x18\b \x01(\x04R\n" +
+	"eventsSeen\x12\x14\n" +
+	"\x05value\x18\t \x01(\fR\x05value\x12-\n" +
+	"\x04wait\x18\n" +
+	" \x01(\v2\x19.google.protobuf.DurationR\x04wait\x12/\n" +
+	"\x05delay\x18\v \x01(\v2\x19.google.protobuf.DurationR\x05delay\x124\n" +
+	"\bmax_hold\x18\f \x01(\v2\x19.google.protobuf.DurationR\amaxHold\x12L\n" +
+	"\bmetadata\x18\r \x03(\v20.coordd.v1.ElectionCampaignRequest.MetadataEntryR\bmetadata\x12\x18\n" +
+	"\aholding\x18\x0e \x03(\x04R\aholding\x1a;\n" +
+	"\rMetadataEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"2\n" +
+	"\x16ElectionObserveRequest\x12\x18\n" +
+	"\acluster\x18\x01 \x01(\tR\acluster\"\x84\x02\n" +
+	"\x0eElectionLeader\x12\x18\n" +
+	"\asession\x18\x01 \x01(\x04R\asession\x12\x14\n" +
+	"\x05owner\x18\x02 \x01(\tR\x05owner\x12\x14\n" +
+	"\x05value\x18\x03 \x01(\fR\x05value\x12\x14\n" +
+	"\x05fence\x18\x04 \x01(\x04R\x05fence\x12\x14\n" +
+	"\x05since\x18\x05 \x01(\x03R\x05since\x12C\n" +
+	"\bmetadata\x18\x06 \x03(\v2'.coordd.v1.ElectionLeader.MetadataEntryR\bmetadata\x1a;\n" +
+	"\rMetadataEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x81\x01\n" +
+	"\x14ElectionObserveReply\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\x121\n" +
+	"\x06leader\x18\x02 \x01(\v2\x19.coordd.v1.ElectionLeaderR\x06leader\x12 \n" +
+	"\vcampaigning\x18\x03 \x01(\x04R\vcampaigning\"\x93\x02\n" +
+	"\x17ElectionProclaimRequest\x12\x18\n" +
+	"\asession\x18\x01 \x01(\x04R\asession\x12\x16\n" +
+	"\x06secret\x18\x02 \x01(\fR\x06secret\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x03 \x01(\x04R\n" +
+	"generation\x12\x10\n" +
+	"\x03seq\x18\x04 \x01(\x04R\x03seq\x12\x10\n" +
+	"\x03ack\x18\x05 \x01(\x04R\x03ack\x12\x18\n" +
+	"\acluster\x18\x06 \x01(\tR\acluster\x12\x1b\n" +
+	"\tnot_after\x18\a \x01(\x03R\bnotAfter\x12\x1f\n" +
+	"\vevents_seen\x18\b \x01(\x04R\n" +
+	"eventsSeen\x12\x14\n" +
+	"\x05fence\x18\t \x01(\x04R\x05fence\x12\x14\n" +
+	"\x05value\x18\n" +
+	" \x01(\fR\x05value\"-\n" +
+	"\x15ElectionProclaimReply\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\"\xab\x02\n" +
+	"\x12BarrierWaitRequest\x12\x18\n" +
+	"\asession\x18\x01 \x01(\x04R\asession\x12\x16\n" +
+	"\x06secret\x18\x02 \x01(\fR\x06secret\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x03 \x01(\x04R\n" +
+	"generation\x12\x10\n" +
+	"\x03seq\x18\x04 \x01(\x04R\x03seq\x12\x10\n" +
+	"\x03ack\x18\x05 \x01(\x04R\x03ack\x12\x18\n" +
+	"\acluster\x18\x06 \x01(\tR\acluster\x12\x1b\n" +
+	"\tnot_after\x18\a \x01(\x03R\bnotAfter\x12\x1f\n" +
+	"\vevents_seen\x18\b \x01(\x04R\n" +
+	"eventsSeen\x12\x18\n" +
+	"\aparties\x18\t \x01(\x04R\aparties\x12-\n" +
+	"\x04wait\x18\n" +
+	" \x01(\v2\x19.google.protobuf.DurationR\x04wait\"\xf5\x01\n" +
+	"\x0fLatchSetRequest\x12\x18\n" +
+	"\asession\x18\x01 \x01(\x04R\asession\x12\x16\n" +
+	"\x06secret\x18\x02 \x01(\fR\x06secret\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x03 \x01(\x04R\n" +
+	"generation\x12\x10\n" +
+	"\x03seq\x18\x04 \x01(\x04R\x03seq\x12\x10\n" +
+	"\x03ack\x18\x05 \x01(\x04R\x03ack\x12\x18\n" +
+	"\acluster\x18\x06 \x01(\tR\acluster\x12\x1b\n" +
+	"\tnot_after\x18\a \x01(\x03R\bnotAfter\x12\x1f\n" +
+	"\vevents_seen\x18\b \x01(\x04R\n" +
+	"eventsSeen\x12\x14\n" +
+	"\x05count\x18\t \x01(\x04R\x05count\"\xf3\x01\n" +
+	"\x15LatchCountDownRequest\x12\x18\n" +
+	"\asession\x18\x01 \x01(\x04R\asession\x12\x16\n" +
+	"\x06secret\x18\x02 \x01(\fR\x06secret\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x03 \x01(\x04R\n" +
+	"generation\x12\x10\n" +
+	"\x03seq\x18\x04 \x01(\x04R\x03seq\x12\x10\n" +
+	"\x03ack\x18\x05 \x01(\x04R\x03ack\x12\x18\n" +
+	"\acluster\x18\x06 \x01(\tR\acluster\x12\x1b\n" +
+	"\tnot_after\x18\a \x01(\x03R\bnotAfter\x12\x1f\n" +
+	"\vevents_seen\x18\b \x01(\x04R\n" +
+	"eventsSeen\x12\f\n" +
+	"\x01n\x18\t \x01(\x04R\x01n\"8\n" +
+	"\n" +
+	"LatchReply\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\x04R\x05count\"\x8f\x02\n" +
+	"\x10LatchWaitRequest\x12\x18\n" +
+	"\asession\x18\x01 \x01(\x04R\asession\x12\x16\n" +
+	"\x06secret\x18\x02 \x01(\fR\x06secret\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x03 \x01(\x04R\n" +
+	"generation\x12\x10\n" +
+	"\x03seq\x18\x04 \x01(\x04R\x03seq\x12\x10\n" +
+	"\x03ack\x18\x05 \x01(\x04R\x03ack\x12\x18\n" +
+	"\acluster\x18\x06 \x01(\tR\acluster\x12\x1b\n" +
+	"\tnot_after\x18\a \x01(\x03R\bnotAfter\x12\x1f\n" +
+	"\vevents_seen\x18\b \x01(\x04R\n" +
+	"eventsSeen\x12-\n" +
+	"\x04wait\x18\t \x01(\v2\x19.google.protobuf.DurationR\x04wait\"\xef\x02\n" +
+	"\vSessionInfo\x12\x18\n" +
+	"\asession\x18\x01 \x01(\x04R\asession\x12\x14\n" +
+	"\x05owner\x18\x02 \x01(\tR\x05owner\x12+\n" +
+	"\x03ttl\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x128\n" +
+	"\n" +
+	"expires_in\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\texpiresIn\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x05 \x01(\x04R\n" +
+	"generation\x12\x14\n" +
+	"\x05holds\x18\x06 \x01(\x04R\x05holds\x12\x14\n" +
+	"\x05waits\x18\a \x01(\x04R\x05waits\x12@\n" +
+	"\bmetadata\x18\b \x03(\v2$.coordd.v1.SessionInfo.MetadataEntryR\bmetadata\x1a;\n" +
+	"\rMetadataEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x80\x01\n" +
+	"\x12SessionListRequest\x12\x14\n" +
+	"\x05owner\x18\x01 \x01(\tR\x05owner\x12\x1b\n" +
+	"\tpage_size\x18\x02 \x01(\rR\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tR\tpageToken\x12\x18\n" +
+	"\acluster\x18\x04 \x01(\tR\acluster\"\x84\x01\n" +
+	"\x10SessionListReply\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\x122\n" +
+	"\bsessions\x18\x02 \x03(\v2\x16.coordd.v1.SessionInfoR\bsessions\x12&\n" +
+	"\x0fnext_page_token\x18\x03 \x01(\tR\rnextPageToken\"\xba\x02\n" +
 	"\bSequence\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1f\n" +
 	"\vsequence_id\x18\x02 \x01(\x04R\n" +
@@ -5747,8 +8076,8 @@ func file_coordd_proto_rawDescGZIP() []byte {
 	return file_coordd_proto_rawDescData
 }
 
-var file_coordd_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
-var file_coordd_proto_msgTypes = make([]protoimpl.MessageInfo, 62)
+var file_coordd_proto_enumTypes = make([]protoimpl.EnumInfo, 10)
+var file_coordd_proto_msgTypes = make([]protoimpl.MessageInfo, 87)
 var file_coordd_proto_goTypes = []any{
 	(Mode)(0),                       // 0: coordd.v1.Mode
 	(Order)(0),                      // 1: coordd.v1.Order
@@ -5756,134 +8085,183 @@ var file_coordd_proto_goTypes = []any{
 	(LockAcquireReply_State)(0),     // 3: coordd.v1.LockAcquireReply.State
 	(LockCancelReply_State)(0),      // 4: coordd.v1.LockCancelReply.State
 	(LockReleaseReply_State)(0),     // 5: coordd.v1.LockReleaseReply.State
-	(Lock_State)(0),                 // 6: coordd.v1.Lock.State
-	(Event_Kind)(0),                 // 7: coordd.v1.Event.Kind
-	(*Error)(nil),                   // 8: coordd.v1.Error
-	(*ErrorDetails)(nil),            // 9: coordd.v1.ErrorDetails
-	(*ErrorReply)(nil),              // 10: coordd.v1.ErrorReply
-	(*SessionOpenRequest)(nil),      // 11: coordd.v1.SessionOpenRequest
-	(*SessionOpenReply)(nil),        // 12: coordd.v1.SessionOpenReply
-	(*SessionKeepaliveRequest)(nil), // 13: coordd.v1.SessionKeepaliveRequest
-	(*SessionResumeRequest)(nil),    // 14: coordd.v1.SessionResumeRequest
-	(*Hold)(nil),                    // 15: coordd.v1.Hold
-	(*Wait)(nil),                    // 16: coordd.v1.Wait
-	(*SessionReply)(nil),            // 17: coordd.v1.SessionReply
-	(*SessionCloseRequest)(nil),     // 18: coordd.v1.SessionCloseRequest
-	(*SessionCloseReply)(nil),       // 19: coordd.v1.SessionCloseReply
-	(*LockAcquireRequest)(nil),      // 20: coordd.v1.LockAcquireRequest
-	(*LockAcquireReply)(nil),        // 21: coordd.v1.LockAcquireReply
-	(*LockCancelRequest)(nil),       // 22: coordd.v1.LockCancelRequest
-	(*LockCancelReply)(nil),         // 23: coordd.v1.LockCancelReply
-	(*LockReleaseRequest)(nil),      // 24: coordd.v1.LockReleaseRequest
-	(*LockReleaseReply)(nil),        // 25: coordd.v1.LockReleaseReply
-	(*LockForceReleaseRequest)(nil), // 26: coordd.v1.LockForceReleaseRequest
-	(*Holder)(nil),                  // 27: coordd.v1.Holder
-	(*Waiter)(nil),                  // 28: coordd.v1.Waiter
-	(*Lock)(nil),                    // 29: coordd.v1.Lock
-	(*LockGetRequest)(nil),          // 30: coordd.v1.LockGetRequest
-	(*LockGetReply)(nil),            // 31: coordd.v1.LockGetReply
-	(*LockListRequest)(nil),         // 32: coordd.v1.LockListRequest
-	(*LockListReply)(nil),           // 33: coordd.v1.LockListReply
-	(*Sequence)(nil),                // 34: coordd.v1.Sequence
-	(*SequenceCreateRequest)(nil),   // 35: coordd.v1.SequenceCreateRequest
-	(*SequenceAllocRequest)(nil),    // 36: coordd.v1.SequenceAllocRequest
-	(*SequenceAllocReply)(nil),      // 37: coordd.v1.SequenceAllocReply
-	(*SequenceAdvanceRequest)(nil),  // 38: coordd.v1.SequenceAdvanceRequest
-	(*SequenceRequest)(nil),         // 39: coordd.v1.SequenceRequest
-	(*SequenceReply)(nil),           // 40: coordd.v1.SequenceReply
-	(*SequenceListRequest)(nil),     // 41: coordd.v1.SequenceListRequest
-	(*SequenceListReply)(nil),       // 42: coordd.v1.SequenceListReply
-	(*BatchRequest)(nil),            // 43: coordd.v1.BatchRequest
-	(*BatchCommand)(nil),            // 44: coordd.v1.BatchCommand
-	(*BatchReply)(nil),              // 45: coordd.v1.BatchReply
-	(*BatchResult)(nil),             // 46: coordd.v1.BatchResult
-	(*Event)(nil),                   // 47: coordd.v1.Event
-	(*LeaderTransferRequest)(nil),   // 48: coordd.v1.LeaderTransferRequest
-	(*LeaderTransferReply)(nil),     // 49: coordd.v1.LeaderTransferReply
-	(*Member)(nil),                  // 50: coordd.v1.Member
-	(*MemberListRequest)(nil),       // 51: coordd.v1.MemberListRequest
-	(*MemberListReply)(nil),         // 52: coordd.v1.MemberListReply
-	(*MemberAddRequest)(nil),        // 53: coordd.v1.MemberAddRequest
-	(*MemberRequest)(nil),           // 54: coordd.v1.MemberRequest
-	(*MemberReplaceRequest)(nil),    // 55: coordd.v1.MemberReplaceRequest
-	(*MemberStandbyRequest)(nil),    // 56: coordd.v1.MemberStandbyRequest
-	(*MemberReply)(nil),             // 57: coordd.v1.MemberReply
-	(*SnapshotSaveRequest)(nil),     // 58: coordd.v1.SnapshotSaveRequest
-	(*SnapshotSaveReply)(nil),       // 59: coordd.v1.SnapshotSaveReply
-	(*ProbeReply)(nil),              // 60: coordd.v1.ProbeReply
-	(*StatusRequest)(nil),           // 61: coordd.v1.StatusRequest
-	(*NodeStatus)(nil),              // 62: coordd.v1.NodeStatus
-	(*PeerStatus)(nil),              // 63: coordd.v1.PeerStatus
-	(*ClusterInfo)(nil),             // 64: coordd.v1.ClusterInfo
-	nil,                             // 65: coordd.v1.SessionOpenRequest.MetadataEntry
-	nil,                             // 66: coordd.v1.LockAcquireRequest.MetadataEntry
-	nil,                             // 67: coordd.v1.Holder.MetadataEntry
-	nil,                             // 68: coordd.v1.Member.MetadataEntry
-	nil,                             // 69: coordd.v1.MemberAddRequest.MetadataEntry
-	(*durationpb.Duration)(nil),     // 70: google.protobuf.Duration
+	(LockHandOverReply_State)(0),    // 6: coordd.v1.LockHandOverReply.State
+	(Lock_State)(0),                 // 7: coordd.v1.Lock.State
+	(Transition_Kind)(0),            // 8: coordd.v1.Transition.Kind
+	(Event_Kind)(0),                 // 9: coordd.v1.Event.Kind
+	(*Error)(nil),                   // 10: coordd.v1.Error
+	(*ErrorDetails)(nil),            // 11: coordd.v1.ErrorDetails
+	(*ErrorReply)(nil),              // 12: coordd.v1.ErrorReply
+	(*SessionOpenRequest)(nil),      // 13: coordd.v1.SessionOpenRequest
+	(*SessionOpenReply)(nil),        // 14: coordd.v1.SessionOpenReply
+	(*SessionKeepaliveRequest)(nil), // 15: coordd.v1.SessionKeepaliveRequest
+	(*SessionResumeRequest)(nil),    // 16: coordd.v1.SessionResumeRequest
+	(*Hold)(nil),                    // 17: coordd.v1.Hold
+	(*Wait)(nil),                    // 18: coordd.v1.Wait
+	(*SessionReply)(nil),            // 19: coordd.v1.SessionReply
+	(*SessionCloseRequest)(nil),     // 20: coordd.v1.SessionCloseRequest
+	(*SessionCloseReply)(nil),       // 21: coordd.v1.SessionCloseReply
+	(*LockAcquireRequest)(nil),      // 22: coordd.v1.LockAcquireRequest
+	(*LockAcquireAllRequest)(nil),   // 23: coordd.v1.LockAcquireAllRequest
+	(*NamedFence)(nil),              // 24: coordd.v1.NamedFence
+	(*LockAcquireReply)(nil),        // 25: coordd.v1.LockAcquireReply
+	(*LockCancelRequest)(nil),       // 26: coordd.v1.LockCancelRequest
+	(*LockCancelReply)(nil),         // 27: coordd.v1.LockCancelReply
+	(*LockReleaseRequest)(nil),      // 28: coordd.v1.LockReleaseRequest
+	(*LockReleaseReply)(nil),        // 29: coordd.v1.LockReleaseReply
+	(*LockHandOverRequest)(nil),     // 30: coordd.v1.LockHandOverRequest
+	(*LockHandOverReply)(nil),       // 31: coordd.v1.LockHandOverReply
+	(*LockForceReleaseRequest)(nil), // 32: coordd.v1.LockForceReleaseRequest
+	(*Holder)(nil),                  // 33: coordd.v1.Holder
+	(*Waiter)(nil),                  // 34: coordd.v1.Waiter
+	(*Lock)(nil),                    // 35: coordd.v1.Lock
+	(*LockGetRequest)(nil),          // 36: coordd.v1.LockGetRequest
+	(*LockGetReply)(nil),            // 37: coordd.v1.LockGetReply
+	(*LockListRequest)(nil),         // 38: coordd.v1.LockListRequest
+	(*LockListReply)(nil),           // 39: coordd.v1.LockListReply
+	(*Transition)(nil),              // 40: coordd.v1.Transition
+	(*LockWhyRequest)(nil),          // 41: coordd.v1.LockWhyRequest
+	(*LockWhyReply)(nil),            // 42: coordd.v1.LockWhyReply
+	(*ElectionCampaignRequest)(nil), // 43: coordd.v1.ElectionCampaignRequest
+	(*ElectionObserveRequest)(nil),  // 44: coordd.v1.ElectionObserveRequest
+	(*ElectionLeader)(nil),          // 45: coordd.v1.ElectionLeader
+	(*ElectionObserveReply)(nil),    // 46: coordd.v1.ElectionObserveReply
+	(*ElectionProclaimRequest)(nil), // 47: coordd.v1.ElectionProclaimRequest
+	(*ElectionProclaimReply)(nil),   // 48: coordd.v1.ElectionProclaimReply
+	(*BarrierWaitRequest)(nil),      // 49: coordd.v1.BarrierWaitRequest
+	(*LatchSetRequest)(nil),         // 50: coordd.v1.LatchSetRequest
+	(*LatchCountDownRequest)(nil),   // 51: coordd.v1.LatchCountDownRequest
+	(*LatchReply)(nil),              // 52: coordd.v1.LatchReply
+	(*LatchWaitRequest)(nil),        // 53: coordd.v1.LatchWaitRequest
+	(*SessionInfo)(nil),             // 54: coordd.v1.SessionInfo
+	(*SessionListRequest)(nil),      // 55: coordd.v1.SessionListRequest
+	(*SessionListReply)(nil),        // 56: coordd.v1.SessionListReply
+	(*Sequence)(nil),                // 57: coordd.v1.Sequence
+	(*SequenceCreateRequest)(nil),   // 58: coordd.v1.SequenceCreateRequest
+	(*SequenceAllocRequest)(nil),    // 59: coordd.v1.SequenceAllocRequest
+	(*SequenceAllocReply)(nil),      // 60: coordd.v1.SequenceAllocReply
+	(*SequenceAdvanceRequest)(nil),  // 61: coordd.v1.SequenceAdvanceRequest
+	(*SequenceRequest)(nil),         // 62: coordd.v1.SequenceRequest
+	(*SequenceReply)(nil),           // 63: coordd.v1.SequenceReply
+	(*SequenceListRequest)(nil),     // 64: coordd.v1.SequenceListRequest
+	(*SequenceListReply)(nil),       // 65: coordd.v1.SequenceListReply
+	(*BatchRequest)(nil),            // 66: coordd.v1.BatchRequest
+	(*BatchCommand)(nil),            // 67: coordd.v1.BatchCommand
+	(*BatchReply)(nil),              // 68: coordd.v1.BatchReply
+	(*BatchResult)(nil),             // 69: coordd.v1.BatchResult
+	(*Event)(nil),                   // 70: coordd.v1.Event
+	(*LeaderTransferRequest)(nil),   // 71: coordd.v1.LeaderTransferRequest
+	(*LeaderTransferReply)(nil),     // 72: coordd.v1.LeaderTransferReply
+	(*Member)(nil),                  // 73: coordd.v1.Member
+	(*MemberListRequest)(nil),       // 74: coordd.v1.MemberListRequest
+	(*MemberListReply)(nil),         // 75: coordd.v1.MemberListReply
+	(*MemberAddRequest)(nil),        // 76: coordd.v1.MemberAddRequest
+	(*MemberRequest)(nil),           // 77: coordd.v1.MemberRequest
+	(*MemberReplaceRequest)(nil),    // 78: coordd.v1.MemberReplaceRequest
+	(*MemberStandbyRequest)(nil),    // 79: coordd.v1.MemberStandbyRequest
+	(*MemberReply)(nil),             // 80: coordd.v1.MemberReply
+	(*SnapshotSaveRequest)(nil),     // 81: coordd.v1.SnapshotSaveRequest
+	(*SnapshotSaveReply)(nil),       // 82: coordd.v1.SnapshotSaveReply
+	(*ProbeReply)(nil),              // 83: coordd.v1.ProbeReply
+	(*StatusRequest)(nil),           // 84: coordd.v1.StatusRequest
+	(*NodeStatus)(nil),              // 85: coordd.v1.NodeStatus
+	(*PeerStatus)(nil),              // 86: coordd.v1.PeerStatus
+	(*ClusterInfo)(nil),             // 87: coordd.v1.ClusterInfo
+	nil,                             // 88: coordd.v1.SessionOpenRequest.MetadataEntry
+	nil,                             // 89: coordd.v1.LockAcquireRequest.MetadataEntry
+	nil,                             // 90: coordd.v1.LockAcquireAllRequest.MetadataEntry
+	nil,                             // 91: coordd.v1.Holder.MetadataEntry
+	nil,                             // 92: coordd.v1.ElectionCampaignRequest.MetadataEntry
+	nil,                             // 93: coordd.v1.ElectionLeader.MetadataEntry
+	nil,                             // 94: coordd.v1.SessionInfo.MetadataEntry
+	nil,                             // 95: coordd.v1.Member.MetadataEntry
+	nil,                             // 96: coordd.v1.MemberAddRequest.MetadataEntry
+	(*durationpb.Duration)(nil),     // 97: google.protobuf.Duration
 }
 var file_coordd_proto_depIdxs = []int32{
-	9,  // 0: coordd.v1.Error.details:type_name -> coordd.v1.ErrorDetails
-	70, // 1: coordd.v1.ErrorDetails.expires_in:type_name -> google.protobuf.Duration
-	8,  // 2: coordd.v1.ErrorReply.error:type_name -> coordd.v1.Error
-	70, // 3: coordd.v1.SessionOpenRequest.ttl:type_name -> google.protobuf.Duration
-	65, // 4: coordd.v1.SessionOpenRequest.metadata:type_name -> coordd.v1.SessionOpenRequest.MetadataEntry
-	70, // 5: coordd.v1.SessionOpenReply.ttl:type_name -> google.protobuf.Duration
-	70, // 6: coordd.v1.SessionOpenReply.safe_for:type_name -> google.protobuf.Duration
+	11, // 0: coordd.v1.Error.details:type_name -> coordd.v1.ErrorDetails
+	97, // 1: coordd.v1.ErrorDetails.expires_in:type_name -> google.protobuf.Duration
+	10, // 2: coordd.v1.ErrorReply.error:type_name -> coordd.v1.Error
+	97, // 3: coordd.v1.SessionOpenRequest.ttl:type_name -> google.protobuf.Duration
+	88, // 4: coordd.v1.SessionOpenRequest.metadata:type_name -> coordd.v1.SessionOpenRequest.MetadataEntry
+	97, // 5: coordd.v1.SessionOpenReply.ttl:type_name -> google.protobuf.Duration
+	97, // 6: coordd.v1.SessionOpenReply.safe_for:type_name -> google.protobuf.Duration
 	0,  // 7: coordd.v1.Hold.mode:type_name -> coordd.v1.Mode
 	2,  // 8: coordd.v1.Wait.state:type_name -> coordd.v1.Wait.State
-	70, // 9: coordd.v1.SessionReply.ttl:type_name -> google.protobuf.Duration
-	70, // 10: coordd.v1.SessionReply.safe_for:type_name -> google.protobuf.Duration
-	15, // 11: coordd.v1.SessionReply.holds:type_name -> coordd.v1.Hold
-	16, // 12: coordd.v1.SessionReply.waits:type_name -> coordd.v1.Wait
+	97, // 9: coordd.v1.SessionReply.ttl:type_name -> google.protobuf.Duration
+	97, // 10: coordd.v1.SessionReply.safe_for:type_name -> google.protobuf.Duration
+	17, // 11: coordd.v1.SessionReply.holds:type_name -> coordd.v1.Hold
+	18, // 12: coordd.v1.SessionReply.waits:type_name -> coordd.v1.Wait
 	0,  // 13: coordd.v1.LockAcquireRequest.mode:type_name -> coordd.v1.Mode
-	70, // 14: coordd.v1.LockAcquireRequest.wait:type_name -> google.protobuf.Duration
-	70, // 15: coordd.v1.LockAcquireRequest.delay:type_name -> google.protobuf.Duration
-	70, // 16: coordd.v1.LockAcquireRequest.max_hold:type_name -> google.protobuf.Duration
-	66, // 17: coordd.v1.LockAcquireRequest.metadata:type_name -> coordd.v1.LockAcquireRequest.MetadataEntry
-	3,  // 18: coordd.v1.LockAcquireReply.state:type_name -> coordd.v1.LockAcquireReply.State
-	27, // 19: coordd.v1.LockAcquireReply.holders:type_name -> coordd.v1.Holder
-	4,  // 20: coordd.v1.LockCancelReply.state:type_name -> coordd.v1.LockCancelReply.State
-	5,  // 21: coordd.v1.LockReleaseReply.state:type_name -> coordd.v1.LockReleaseReply.State
-	0,  // 22: coordd.v1.Holder.mode:type_name -> coordd.v1.Mode
-	70, // 23: coordd.v1.Holder.expires_in:type_name -> google.protobuf.Duration
-	67, // 24: coordd.v1.Holder.metadata:type_name -> coordd.v1.Holder.MetadataEntry
-	0,  // 25: coordd.v1.Waiter.mode:type_name -> coordd.v1.Mode
-	6,  // 26: coordd.v1.Lock.state:type_name -> coordd.v1.Lock.State
-	27, // 27: coordd.v1.Lock.holders:type_name -> coordd.v1.Holder
-	28, // 28: coordd.v1.Lock.queue:type_name -> coordd.v1.Waiter
-	70, // 29: coordd.v1.Lock.delayed_for:type_name -> google.protobuf.Duration
-	29, // 30: coordd.v1.LockGetReply.lock:type_name -> coordd.v1.Lock
-	70, // 31: coordd.v1.LockGetReply.age:type_name -> google.protobuf.Duration
-	29, // 32: coordd.v1.LockListReply.locks:type_name -> coordd.v1.Lock
-	70, // 33: coordd.v1.LockListReply.age:type_name -> google.protobuf.Duration
-	1,  // 34: coordd.v1.Sequence.order:type_name -> coordd.v1.Order
-	1,  // 35: coordd.v1.SequenceCreateRequest.order:type_name -> coordd.v1.Order
-	34, // 36: coordd.v1.SequenceReply.sequence:type_name -> coordd.v1.Sequence
-	34, // 37: coordd.v1.SequenceListReply.sequences:type_name -> coordd.v1.Sequence
-	44, // 38: coordd.v1.BatchRequest.commands:type_name -> coordd.v1.BatchCommand
-	46, // 39: coordd.v1.BatchReply.results:type_name -> coordd.v1.BatchResult
-	8,  // 40: coordd.v1.BatchResult.error:type_name -> coordd.v1.Error
-	7,  // 41: coordd.v1.Event.kind:type_name -> coordd.v1.Event.Kind
-	68, // 42: coordd.v1.Member.metadata:type_name -> coordd.v1.Member.MetadataEntry
-	50, // 43: coordd.v1.MemberListReply.members:type_name -> coordd.v1.Member
-	69, // 44: coordd.v1.MemberAddRequest.metadata:type_name -> coordd.v1.MemberAddRequest.MetadataEntry
-	70, // 45: coordd.v1.MemberAddRequest.wait:type_name -> google.protobuf.Duration
-	70, // 46: coordd.v1.MemberRequest.wait:type_name -> google.protobuf.Duration
-	70, // 47: coordd.v1.MemberReplaceRequest.wait:type_name -> google.protobuf.Duration
-	50, // 48: coordd.v1.MemberReply.member:type_name -> coordd.v1.Member
-	70, // 49: coordd.v1.NodeStatus.uptime:type_name -> google.protobuf.Duration
-	64, // 50: coordd.v1.NodeStatus.cluster:type_name -> coordd.v1.ClusterInfo
-	63, // 51: coordd.v1.NodeStatus.peers:type_name -> coordd.v1.PeerStatus
-	70, // 52: coordd.v1.NodeStatus.leader_contact:type_name -> google.protobuf.Duration
-	50, // 53: coordd.v1.NodeStatus.members:type_name -> coordd.v1.Member
-	70, // 54: coordd.v1.NodeStatus.snapshot_age:type_name -> google.protobuf.Duration
-	70, // 55: coordd.v1.PeerStatus.round_trip:type_name -> google.protobuf.Duration
-	56, // [56:56] is the sub-list for method output_type
-	56, // [56:56] is the sub-list for method input_type
-	56, // [56:56] is the sub-list for extension type_name
-	56, // [56:56] is the sub-list for extension extendee
-	0,  // [0:56] is the sub-list for field type_name
+	97, // 14: coordd.v1.LockAcquireRequest.wait:type_name -> google.protobuf.Duration
+	97, // 15: coordd.v1.LockAcquireRequest.delay:type_name -> google.protobuf.Duration
+	97, // 16: coordd.v1.LockAcquireRequest.max_hold:type_name -> google.protobuf.Duration
+	89, // 17: coordd.v1.LockAcquireRequest.metadata:type_name -> coordd.v1.LockAcquireRequest.MetadataEntry
+	97, // 18: coordd.v1.LockAcquireAllRequest.wait:type_name -> google.protobuf.Duration
+	97, // 19: coordd.v1.LockAcquireAllRequest.delay:type_name -> google.protobuf.Duration
+	97, // 20: coordd.v1.LockAcquireAllRequest.max_hold:type_name -> google.protobuf.Duration
+	90, // 21: coordd.v1.LockAcquireAllRequest.metadata:type_name -> coordd.v1.LockAcquireAllRequest.MetadataEntry
+	3,  // 22: coordd.v1.LockAcquireReply.state:type_name -> coordd.v1.LockAcquireReply.State
+	33, // 23: coordd.v1.LockAcquireReply.holders:type_name -> coordd.v1.Holder
+	24, // 24: coordd.v1.LockAcquireReply.fences:type_name -> coordd.v1.NamedFence
+	4,  // 25: coordd.v1.LockCancelReply.state:type_name -> coordd.v1.LockCancelReply.State
+	5,  // 26: coordd.v1.LockReleaseReply.state:type_name -> coordd.v1.LockReleaseReply.State
+	6,  // 27: coordd.v1.LockHandOverReply.state:type_name -> coordd.v1.LockHandOverReply.State
+	0,  // 28: coordd.v1.Holder.mode:type_name -> coordd.v1.Mode
+	97, // 29: coordd.v1.Holder.expires_in:type_name -> google.protobuf.Duration
+	91, // 30: coordd.v1.Holder.metadata:type_name -> coordd.v1.Holder.MetadataEntry
+	0,  // 31: coordd.v1.Waiter.mode:type_name -> coordd.v1.Mode
+	7,  // 32: coordd.v1.Lock.state:type_name -> coordd.v1.Lock.State
+	33, // 33: coordd.v1.Lock.holders:type_name -> coordd.v1.Holder
+	34, // 34: coordd.v1.Lock.queue:type_name -> coordd.v1.Waiter
+	97, // 35: coordd.v1.Lock.delayed_for:type_name -> google.protobuf.Duration
+	35, // 36: coordd.v1.LockGetReply.lock:type_name -> coordd.v1.Lock
+	97, // 37: coordd.v1.LockGetReply.age:type_name -> google.protobuf.Duration
+	35, // 38: coordd.v1.LockListReply.locks:type_name -> coordd.v1.Lock
+	97, // 39: coordd.v1.LockListReply.age:type_name -> google.protobuf.Duration
+	8,  // 40: coordd.v1.Transition.kind:type_name -> coordd.v1.Transition.Kind
+	0,  // 41: coordd.v1.Transition.mode:type_name -> coordd.v1.Mode
+	35, // 42: coordd.v1.LockWhyReply.lock:type_name -> coordd.v1.Lock
+	40, // 43: coordd.v1.LockWhyReply.timeline:type_name -> coordd.v1.Transition
+	97, // 44: coordd.v1.ElectionCampaignRequest.wait:type_name -> google.protobuf.Duration
+	97, // 45: coordd.v1.ElectionCampaignRequest.delay:type_name -> google.protobuf.Duration
+	97, // 46: coordd.v1.ElectionCampaignRequest.max_hold:type_name -> google.protobuf.Duration
+	92, // 47: coordd.v1.ElectionCampaignRequest.metadata:type_name -> coordd.v1.ElectionCampaignRequest.MetadataEntry
+	93, // 48: coordd.v1.ElectionLeader.metadata:type_name -> coordd.v1.ElectionLeader.MetadataEntry
+	45, // 49: coordd.v1.ElectionObserveReply.leader:type_name -> coordd.v1.ElectionLeader
+	97, // 50: coordd.v1.BarrierWaitRequest.wait:type_name -> google.protobuf.Duration
+	97, // 51: coordd.v1.LatchWaitRequest.wait:type_name -> google.protobuf.Duration
+	97, // 52: coordd.v1.SessionInfo.ttl:type_name -> google.protobuf.Duration
+	97, // 53: coordd.v1.SessionInfo.expires_in:type_name -> google.protobuf.Duration
+	94, // 54: coordd.v1.SessionInfo.metadata:type_name -> coordd.v1.SessionInfo.MetadataEntry
+	54, // 55: coordd.v1.SessionListReply.sessions:type_name -> coordd.v1.SessionInfo
+	1,  // 56: coordd.v1.Sequence.order:type_name -> coordd.v1.Order
+	1,  // 57: coordd.v1.SequenceCreateRequest.order:type_name -> coordd.v1.Order
+	57, // 58: coordd.v1.SequenceReply.sequence:type_name -> coordd.v1.Sequence
+	57, // 59: coordd.v1.SequenceListReply.sequences:type_name -> coordd.v1.Sequence
+	67, // 60: coordd.v1.BatchRequest.commands:type_name -> coordd.v1.BatchCommand
+	69, // 61: coordd.v1.BatchReply.results:type_name -> coordd.v1.BatchResult
+	10, // 62: coordd.v1.BatchResult.error:type_name -> coordd.v1.Error
+	9,  // 63: coordd.v1.Event.kind:type_name -> coordd.v1.Event.Kind
+	95, // 64: coordd.v1.Member.metadata:type_name -> coordd.v1.Member.MetadataEntry
+	73, // 65: coordd.v1.MemberListReply.members:type_name -> coordd.v1.Member
+	96, // 66: coordd.v1.MemberAddRequest.metadata:type_name -> coordd.v1.MemberAddRequest.MetadataEntry
+	97, // 67: coordd.v1.MemberAddRequest.wait:type_name -> google.protobuf.Duration
+	97, // 68: coordd.v1.MemberRequest.wait:type_name -> google.protobuf.Duration
+	97, // 69: coordd.v1.MemberReplaceRequest.wait:type_name -> google.protobuf.Duration
+	73, // 70: coordd.v1.MemberReply.member:type_name -> coordd.v1.Member
+	97, // 71: coordd.v1.NodeStatus.uptime:type_name -> google.protobuf.Duration
+	87, // 72: coordd.v1.NodeStatus.cluster:type_name -> coordd.v1.ClusterInfo
+	86, // 73: coordd.v1.NodeStatus.peers:type_name -> coordd.v1.PeerStatus
+	97, // 74: coordd.v1.NodeStatus.leader_contact:type_name -> google.protobuf.Duration
+	73, // 75: coordd.v1.NodeStatus.members:type_name -> coordd.v1.Member
+	97, // 76: coordd.v1.NodeStatus.snapshot_age:type_name -> google.protobuf.Duration
+	97, // 77: coordd.v1.PeerStatus.round_trip:type_name -> google.protobuf.Duration
+	78, // [78:78] is the sub-list for method output_type
+	78, // [78:78] is the sub-list for method input_type
+	78, // [78:78] is the sub-list for extension type_name
+	78, // [78:78] is the sub-list for extension extendee
+	0,  // [0:78] is the sub-list for field type_name
 }
 
 func init() { file_coordd_proto_init() }
@@ -5891,14 +8269,14 @@ func file_coordd_proto_init() {
 	if File_coordd_proto != nil {
 		return
 	}
-	file_coordd_proto_msgTypes[27].OneofWrappers = []any{}
+	file_coordd_proto_msgTypes[48].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_coordd_proto_rawDesc), len(file_coordd_proto_rawDesc)),
-			NumEnums:      8,
-			NumMessages:   62,
+			NumEnums:      10,
+			NumMessages:   87,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
