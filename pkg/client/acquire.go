@@ -86,9 +86,9 @@ func (s *Session) acquire(ctx context.Context, name string, o lockOptions) (l *L
 	c.answered = func() { t.take(c) }
 	s.submit(c)
 
-	timer := time.NewTimer(s.cfg.timeout)
+	timer := s.c.clock.NewTimer(s.cfg.timeout)
 	defer timer.Stop()
-	answer := timer.C // nil once the service has answered: waiting in the queue is not bounded by it
+	answer := timer.C() // nil once the service has answered: waiting in the queue is not bounded by it
 	queued := t.queued
 	for {
 		select {
@@ -190,13 +190,13 @@ func (s *Session) withdraw(t *ticket, c *call, why error) error {
 	default:
 		s.cancelTicket(t, confirmed)
 	}
-	timer := time.NewTimer(withdrawWait)
+	timer := s.c.clock.NewTimer(withdrawWait)
 	defer timer.Stop()
 	select {
 	case <-confirmed:
 		return withoutUnknown(told, why)
 	case <-s.done: // nothing of the session is held any more, or soon
-	case <-timer.C:
+	case <-timer.C():
 	}
 	if errors.Is(told, ErrOutcomeUnknown) {
 		return told

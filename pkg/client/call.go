@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -91,12 +90,12 @@ func (s *Session) execute(ctx context.Context, verb, name string, req, rep proto
 // wait waits until the call is answered, ctx ends or the client's time-out has passed. In the latter cases
 // the call is abandoned.
 func (s *Session) wait(ctx context.Context, c *call) error {
-	timer := time.NewTimer(s.cfg.timeout)
+	timer := s.c.clock.NewTimer(s.cfg.timeout)
 	defer timer.Stop()
 	select {
 	case <-c.done:
 		return c.err
-	case <-timer.C:
+	case <-timer.C():
 		return s.abandon(c, nil)
 	case <-ctx.Done():
 		return s.abandon(c, ended(ctx))

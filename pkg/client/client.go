@@ -9,6 +9,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/coordd/coordd/pkg/client/internal/clock"
 )
 
 // Client speaks to one coordd cluster in one namespace. It has a default session, which is opened when it is
@@ -16,7 +18,7 @@ import (
 type Client struct {
 	cfg   config
 	wire  *wire
-	clock func() instant
+	clock clock.Clock
 
 	ctx    context.Context // of background work that outlives sessions
 	cancel context.CancelFunc
@@ -49,12 +51,12 @@ func New(nc *nats.Conn, opts ...Option) (*Client, error) {
 	if len(cfg.nats) > 0 {
 		return nil, errors.New("NATS options belong to Connect: this connection is the caller's")
 	}
-	c := newClient(cfg, systemClock())
+	c := newClient(cfg)
 	return c, c.start(nc, false)
 }
 
-func newClient(cfg config, clock func() instant) *Client {
-	c := &Client{cfg: cfg, clock: clock, sessions: make(map[*Session]struct{})}
+func newClient(cfg config) *Client {
+	c := &Client{cfg: cfg, clock: cfg.clock, sessions: make(map[*Session]struct{})}
 	c.sequences = newSequenceSet(c, cfg, c.session)
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	return c
@@ -125,7 +127,7 @@ func (c *Client) background(d time.Duration, f func(context.Context)) {
 		return
 	}
 	c.wg.Go(func() {
-		ctx, cancel := context.WithTimeout(c.ctx, d)
+		ctx, cancel := clock.WithTimeout(c.ctx, c.clock, d, context.DeadlineExceeded)
 		defer cancel()
 		f(ctx)
 	})
@@ -215,7 +217,7 @@ func (c *Client) ask(ctx context.Context, cfg config, verb, name string, req, re
 	if err != nil {
 		return instant{}, fmt.Errorf("encode %s: %w", verb, err)
 	}
-	bounded, cancel := context.WithTimeoutCause(ctx, cfg.timeout, errCallTimeout)
+	bounded, cancel := clock.WithTimeout(ctx, c.clock, cfg.timeout, errCallTimeout)
 	defer cancel()
 	out, err := c.wire.do(bounded, &request{subject: subjectOf(cfg.namespace, verb, name), body: func() ([]byte, error) { return body, nil }})
 	switch {

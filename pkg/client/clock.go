@@ -7,28 +7,17 @@ import (
 	"time"
 
 	"github.com/coordd/coordd/internal/canary"
+	"github.com/coordd/coordd/pkg/client/internal/clock"
 	terms "github.com/coordd/coordd/pkg/client/lease"
 )
 
-// instant is one reading of both clocks, counted from the reader's start.
-type instant struct{ mono, wall time.Duration }
-
-func (i instant) reading() terms.Instant { return terms.Instant{Mono: i.mono, Wall: i.wall} }
-
-// systemClock returns a reader of this machine's clocks.
-func systemClock() func() instant {
-	base := time.Now()
-	wall := base.UnixNano()
-	return func() instant {
-		t := time.Now()
-		return instant{mono: t.Sub(base), wall: time.Duration(t.UnixNano() - wall)}
-	}
-}
+// instant is one reading of both clocks, counted from the clock's start.
+type instant = terms.Instant
 
 // lease is the client's knowledge of how long its session surely lives. It is lost once and for all when the
 // clock has passed its end, whoever looks first (coordination.md, "Replicated time").
 type lease struct {
-	clock func() instant
+	clock clock.Clock
 	drift float64
 
 	lost atomic.Pointer[error]
@@ -41,7 +30,7 @@ type lease struct {
 func (l *lease) renew(sent instant, now, deadline int64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	next := terms.NewTerm(sent.reading(), l.clock().reading(), now, deadline, l.drift)
+	next := terms.NewTerm(sent, l.clock.Now(), now, deadline, l.drift)
 	old := l.term.Load()
 	if old == nil {
 		l.term.Store(&next)
@@ -64,7 +53,7 @@ func (l *lease) remaining() time.Duration {
 	if l.lost.Load() != nil {
 		return 0
 	}
-	t, now := l.term.Load(), l.clock().reading()
+	t, now := l.term.Load(), l.clock.Now()
 	left, jumped := t.Left(now)
 	if left > 0 {
 		return left

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	coorddv1 "github.com/coordd/coordd/api/coordd/v1"
+	"github.com/coordd/coordd/pkg/client/internal/clock"
 )
 
 const (
@@ -37,7 +38,7 @@ func Connect(ctx context.Context, url string, opts ...Option) (*Client, error) {
 	if err := checkURLs(url); err != nil {
 		return nil, err
 	}
-	c := newClient(cfg, systemClock())
+	c := newClient(cfg)
 	// The error handler may be called before Connect returns; by then the wire must be there.
 	ready := make(chan struct{})
 	onError := func(nc *nats.Conn, sub *nats.Subscription, err error) {
@@ -72,7 +73,7 @@ func dial(ctx context.Context, url string, cfg config, onError nats.ErrHandler) 
 		nats.ErrorHandler(onError),
 	}
 	options = append(options, cfg.nats...)
-	ctx, cancel := context.WithTimeoutCause(ctx, cfg.timeout, errCallTimeout)
+	ctx, cancel := clock.WithTimeout(ctx, cfg.clock, cfg.timeout, errCallTimeout)
 	defer cancel()
 	for pause := firstPause; ; pause = min(2*pause, 10*longestPause) {
 		nc, err := dialOnce(ctx, url, options)
@@ -84,11 +85,8 @@ func dial(ctx context.Context, url string, cfg config, onError nats.ErrHandler) 
 		case !worthRepeating(err):
 			return nil, fmt.Errorf("connect to %s: %w", redacted(url), err)
 		}
-		timer := time.NewTimer(jitter(pause))
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		clock.Sleep(cfg.clock, jitter(pause), ctx.Done())
+		if ctx.Err() != nil {
 			if cause := context.Cause(ctx); cause != errCallTimeout {
 				return nil, fmt.Errorf("connect to %s: %w: %w: %w", redacted(url), err, ErrNoLeader, ctx.Err())
 			}

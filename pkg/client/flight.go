@@ -4,10 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	coorddv1 "github.com/coordd/coordd/api/coordd/v1"
 	"github.com/coordd/coordd/internal/canary"
+	"github.com/coordd/coordd/pkg/client/internal/clock"
 )
 
 const (
@@ -117,10 +117,7 @@ func (s *Session) exchange(calls []*call) {
 		if calls = s.sendBatch(calls); len(calls) == 0 {
 			return
 		}
-		select {
-		case <-s.ctx.Done():
-		case <-time.After(jitter(pause)):
-		}
+		clock.Sleep(s.c.clock, jitter(pause), s.ctx.Done())
 	}
 	s.sendOne(calls[0])
 }

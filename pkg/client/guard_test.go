@@ -14,7 +14,7 @@ import (
 // asked returns a session of a client without a connection, and a ticket that it sent.
 func asked(t *testing.T, h *handClock) (*Session, *ticket) {
 	t.Helper()
-	s := newClient(config{}, h.read).newSession(config{}, 1, nil, 1, time.Second, newWindow(1))
+	s := newClient(config{clock: h}).newSession(config{}, 1, nil, 1, time.Second, newWindow(1))
 	if !s.lease.renew(h.now, 0, int64(time.Second)) {
 		t.Fatal("a new lease is over")
 	}

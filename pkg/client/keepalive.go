@@ -21,20 +21,20 @@ const (
 
 // keepAlive renews the session until it ends.
 func (s *Session) keepAlive() {
-	timer := time.NewTimer(s.interval())
+	timer := s.c.clock.NewTimer(s.interval())
 	defer timer.Stop()
-	last := s.c.clock().mono
+	last := s.c.clock.Now().Mono
 	for {
 		select {
 		case <-s.ctx.Done():
 			return
 		case <-s.nudge:
-			timer.Reset(max(0, s.interval()-(s.c.clock().mono-last)))
+			timer.Reset(max(0, s.interval()-(s.c.clock.Now().Mono-last)))
 			continue
 		case <-s.kick:
-		case <-timer.C:
+		case <-timer.C():
 		}
-		last = s.c.clock().mono
+		last = s.c.clock.Now().Mono
 		s.renew()
 		timer.Reset(s.interval())
 	}
@@ -155,7 +155,7 @@ func (s *Session) reconcile(sent instant, rep *coorddv1.SessionReply) {
 	// What is missing is lost only if this answer is later than what is known: by its index, or because its
 	// question was sent after that was learned.
 	later := func(index uint64, learned time.Duration) bool {
-		return canary.Broken(canary.MissingNeedsLaterAnswer) || !rep.GetIncomplete() && (index != 0 && rep.GetIndex() > index || sent.mono > learned)
+		return canary.Broken(canary.MissingNeedsLaterAnswer) || !rep.GetIncomplete() && (index != 0 && rep.GetIndex() > index || sent.Mono > learned)
 	}
 	var lost []*Lock
 	for fence, l := range s.holds {

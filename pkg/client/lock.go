@@ -122,7 +122,7 @@ func (l *Lock) Unlock(ctx context.Context) error {
 		}
 		return fmt.Errorf("unlock %q: %w", l.name, cause)
 	}
-	timer := time.NewTimer(l.s.cfg.timeout)
+	timer := l.s.c.clock.NewTimer(l.s.cfg.timeout)
 	defer timer.Stop()
 	var why error
 	select {
@@ -131,7 +131,7 @@ func (l *Lock) Unlock(ctx context.Context) error {
 			return fmt.Errorf("unlock %q: %w", l.name, l.releaseErr)
 		}
 		return nil
-	case <-timer.C:
+	case <-timer.C():
 	case <-ctx.Done():
 		why = ended(ctx)
 	}

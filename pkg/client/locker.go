@@ -9,6 +9,7 @@ import (
 	"time"
 
 	coorddv1 "github.com/coordd/coordd/api/coordd/v1"
+	"github.com/coordd/coordd/pkg/client/internal/clock"
 )
 
 // longestLockerPause is between two attempts of a Locker during an outage.
@@ -18,14 +19,15 @@ const longestLockerPause = time.Second
 // through outages and lost sessions until it holds the lock; it panics if it never can (the name is bad, it is
 // not permitted, the client is closed). Its Unlock panics if it is not locked; if the lock was lost meanwhile
 // it does not. There is no fence and no news of a loss: prefer [Client.Lock] where that matters.
-func (c *Client) Locker(name string) sync.Locker { return &locker{name: name, lock: c.Lock} }
+func (c *Client) Locker(name string) sync.Locker { return &locker{c: c, name: name, lock: c.Lock} }
 
 // Locker is like [Client.Locker], in this session: when the session has ended, Lock panics.
 func (s *Session) Locker(name string) sync.Locker {
-	return &locker{name: name, session: s, lock: s.Lock}
+	return &locker{c: s.c, name: name, session: s, lock: s.Lock}
 }
 
 type locker struct {
+	c       *Client
 	name    string
 	session *Session // nil: the client's default one, whichever that is
 	lock    func(context.Context, string, ...LockOption) (*Lock, error)
@@ -46,7 +48,7 @@ func (k *locker) Lock() {
 			k.local.Unlock()
 			panic(fmt.Sprintf("coordd: lock %q can't be had: %v", k.name, err))
 		}
-		time.Sleep(jitter(pause))
+		clock.Sleep(k.c.clock, jitter(pause), nil)
 	}
 }
 

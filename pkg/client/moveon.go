@@ -31,7 +31,7 @@ func (d *desert) patience(servers int) time.Duration {
 // answeredHere notes that a coordd node has answered.
 func (w *wire) answeredHere() {
 	w.answered.Store(true)
-	w.desert.heard.Store(int64(w.clock().mono))
+	w.desert.heard.Store(int64(w.clock.Now().Mono))
 	if w.desert.leaveAt.Load() != 0 || w.desert.moves.Load() != 0 {
 		w.desert.leaveAt.Store(0)
 		w.desert.moves.Store(0)
@@ -45,11 +45,11 @@ func (w *wire) fruitless(sent instant) {
 		return
 	}
 	d, servers := &w.desert, len(w.nc.Servers())
-	since := max(sent.mono, time.Duration(d.heard.Load())) // others may have been answered meanwhile
+	since := max(sent.Mono, time.Duration(d.heard.Load())) // others may have been answered meanwhile
 	// With jitter, so that the clients of a server do not leave it all at once.
 	d.leaveAt.CompareAndSwap(0, int64(since+jitter(d.patience(servers))))
 	at := d.leaveAt.Load()
-	if int64(w.clock().mono) < at || !d.leaveAt.CompareAndSwap(at, 0) || servers < 2 {
+	if int64(w.clock.Now().Mono) < at || !d.leaveAt.CompareAndSwap(at, 0) || servers < 2 {
 		return
 	}
 	d.moves.Add(1)

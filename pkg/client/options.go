@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	coorddv1 "github.com/coordd/coordd/api/coordd/v1"
+	"github.com/coordd/coordd/pkg/client/internal/clock"
 )
 
 const (
@@ -32,6 +33,7 @@ type config struct {
 	drift     float64
 	log       hclog.Logger
 	nats      []nats.Option
+	clock     clock.Clock
 }
 
 // WithNamespace sets the namespace of all names. Default: default.
@@ -62,9 +64,14 @@ func WithNATSOptions(opts ...nats.Option) Option {
 	return func(c *config) { c.nats = append(c.nats, opts...) }
 }
 
+// Tests of programs that use this package decide how time passes (pkg/client/coorddtest).
+func init() {
+	clock.Option = func(k clock.Clock) any { return Option(func(c *config) { c.clock = k }) }
+}
+
 func newConfig(opts []Option) (config, error) {
 	return config{namespace: defaultNamespace, owner: defaultOwner(), ttl: defaultTTL, timeout: defaultTimeout,
-		drift: defaultDrift, log: hclog.NewNullLogger()}.with(opts)
+		drift: defaultDrift, log: hclog.NewNullLogger(), clock: clock.System()}.with(opts)
 }
 
 var namespaceShape = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)

@@ -40,7 +40,7 @@ func (s *Session) release(name string, fence uint64, done func(error)) *call {
 			done(c.err)
 		default:
 			// Whatever came of it, to release by fence once more is safe.
-			time.AfterFunc(jitter(releasePause), func() { s.release(name, fence, done) })
+			s.c.clock.AfterFunc(jitter(releasePause), func() { s.release(name, fence, done) })
 		}
 	}
 	s.submit(c)

@@ -57,7 +57,7 @@ func (w *wire) do(ctx context.Context, r *request) (out outcome, err error) {
 	x := w.open(r.subject)
 	defer w.forget(x)
 	wait, pause, silent := max(firstTry, r.patient), firstPause, 0
-	timer := time.NewTimer(time.Hour)
+	timer := w.clock.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
 		if ctx.Err() != nil {
@@ -102,7 +102,7 @@ func (w *wire) do(ctx context.Context, r *request) (out outcome, err error) {
 				return out, fmt.Errorf("client: %w", ErrClosed)
 			case <-again:
 				next = true
-			case <-timer.C:
+			case <-timer.C():
 				next = true
 				if sleeping {
 					break

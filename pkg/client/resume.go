@@ -92,7 +92,7 @@ func (c *Client) ResumeSession(ctx context.Context, t Token) (*Session, error) {
 	}
 	for _, h := range rep.GetHolds() {
 		l := newLock(s, h.GetName(), h.GetFence(), context.Background(), nil)
-		l.index, l.learned = rep.GetIndex(), s.c.clock().mono
+		l.index, l.learned = rep.GetIndex(), s.c.clock.Now().Mono
 		s.holds[l.fence] = l
 	}
 	if err := s.begin(); err != nil {

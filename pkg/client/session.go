@@ -15,6 +15,7 @@ import (
 
 	coorddv1 "github.com/coordd/coordd/api/coordd/v1"
 	"github.com/coordd/coordd/internal/canary"
+	"github.com/coordd/coordd/pkg/client/internal/clock"
 )
 
 // Session is a lease that holds locks: they are all lost when it ends. The client renews it in the background.
@@ -48,7 +49,7 @@ type Session struct {
 	tickets    map[uint64]*ticket
 	holds      map[uint64]*Lock // by fence
 	eventsSeen uint64
-	expiry     *time.Timer // fires when the lease ends
+	expiry     clock.Timer // fires when the lease ends
 }
 
 // NewSession opens a session of its own beside the client's default one. The options change the client's; a
@@ -109,7 +110,7 @@ func (s *Session) begin() error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.expiry = time.AfterFunc(s.lease.remaining(), func() { _ = s.Err() })
+	s.expiry = s.c.clock.AfterFunc(s.lease.remaining(), func() { _ = s.Err() })
 	s.wg.Go(s.keepAlive)
 	return nil
 }
@@ -234,7 +235,7 @@ func (s *Session) Close(ctx context.Context) error {
 	s.end(fmt.Errorf("session: %w", ErrClosed), false)
 	s.wg.Wait() // what was under way does not arrive after the close
 
-	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.timeout, errCallTimeout)
+	ctx, cancel := clock.WithTimeout(ctx, s.c.clock, s.cfg.timeout, errCallTimeout)
 	defer cancel()
 	err := s.sendClose(ctx)
 	if err == nil {

@@ -8,20 +8,21 @@ import (
 	"time"
 
 	coorddv1 "github.com/coordd/coordd/api/coordd/v1"
+	"github.com/coordd/coordd/pkg/client/internal/clock"
 )
 
 // skewed is the system's clock with a wall clock that a test sets.
 type skewed struct {
+	clock.Clock
 	mu   sync.Mutex
-	base func() instant
 	skew time.Duration
 }
 
-func (k *skewed) read() instant {
+func (k *skewed) Now() instant {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	now := k.base()
-	now.wall += k.skew
+	now := k.Clock.Now()
+	now.Wall += k.skew
 	return now
 }
 
@@ -34,21 +35,8 @@ func (k *skewed) sleep(d time.Duration) {
 // connectSkewed returns a client whose machine a test can suspend.
 func (r *Rig) connectSkewed(t testing.TB, opts ...Option) (*Client, *skewed) {
 	t.Helper()
-	cfg, err := newConfig(opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	k := &skewed{base: systemClock()}
-	c := newClient(cfg, k.read)
-	nc, err := dial(t.Context(), r.URL(), cfg, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := c.start(nc, true); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = c.Close() })
-	return c, k
+	k := &skewed{Clock: clock.System()}
+	return r.connect(t, append(opts, clock.Option(k).(Option))...), k
 }
 
 // When nobody answers, the lock ends by the client's clock before the service would give it to another.

@@ -49,7 +49,7 @@ func (t *ticket) queueLocked(index uint64) {
 	if t.state >= ticketQueued {
 		return
 	}
-	t.state, t.learned = ticketQueued, t.s.c.clock().mono
+	t.state, t.learned = ticketQueued, t.s.c.clock.Now().Mono
 	close(t.queued)
 }
 
@@ -61,7 +61,7 @@ func (t *ticket) grantLocked(fence, index uint64) {
 		}
 		return
 	}
-	t.state, t.fence, t.learned = ticketGranted, fence, t.s.c.clock().mono
+	t.state, t.fence, t.learned = ticketGranted, fence, t.s.c.clock.Now().Mono
 	delete(t.s.tickets, t.seq)
 	if !t.withdrawn {
 		t.lock = newLock(t.s, t.name, fence, t.ctx, t.outer)

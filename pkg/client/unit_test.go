@@ -10,24 +10,28 @@ import (
 	"pgregory.net/rapid"
 
 	coorddv1 "github.com/coordd/coordd/api/coordd/v1"
+	"github.com/coordd/coordd/pkg/client/internal/clock"
 )
 
 // handClock is a pair of clocks that a test sets.
-type handClock struct{ now instant }
+type handClock struct {
+	clock.Clock
+	now instant
+}
 
-func (h *handClock) read() instant { return h.now }
+func (h *handClock) Now() instant { return h.now }
 
-func (h *handClock) pass(d time.Duration) { h.now.mono += d; h.now.wall += d }
+func (h *handClock) pass(d time.Duration) { h.now.Mono += d; h.now.Wall += d }
 
 func newLease(h *handClock, ttl time.Duration) *lease {
-	l := &lease{clock: h.read, drift: 0.01}
+	l := &lease{clock: h, drift: 0.01}
 	l.renew(h.now, 1000, 1000+int64(ttl))
 	return l
 }
 
 func TestALeaseCountsFromTheSendingOfItsRequest(t *testing.T) {
 	t.Parallel()
-	h := &handClock{now: instant{mono: time.Hour, wall: time.Hour}}
+	h := &handClock{now: instant{Mono: time.Hour, Wall: time.Hour}}
 	l := newLease(h, 10*time.Second)
 	if got, want := l.remaining(), 9850*time.Millisecond; got != want { // 10 s × 0.99 − 50 ms
 		t.Errorf("remaining %v, want %v", got, want)
@@ -42,7 +46,7 @@ func TestALeaseCountsFromTheSendingOfItsRequest(t *testing.T) {
 		t.Errorf("remaining %v after a fresh answer", l.remaining())
 	}
 	// An answer that comes late, to an earlier message, does not shorten it.
-	if !l.renew(instant{mono: sent.mono - 3*time.Second, wall: sent.wall - 3*time.Second}, 0, int64(10*time.Second)) || l.remaining() != 9850*time.Millisecond {
+	if !l.renew(instant{Mono: sent.Mono - 3*time.Second, Wall: sent.Wall - 3*time.Second}, 0, int64(10*time.Second)) || l.remaining() != 9850*time.Millisecond {
 		t.Errorf("remaining %v after a late answer", l.remaining())
 	}
 }
@@ -51,9 +55,9 @@ func TestALostLeaseStaysLost(t *testing.T) {
 	t.Parallel()
 	for name, harm := range map[string]func(*handClock){
 		"time passed":                     func(h *handClock) { h.pass(9850 * time.Millisecond) },
-		"suspended past the end":          func(h *handClock) { h.now.wall += time.Hour },
-		"suspended shorter":               func(h *handClock) { h.now.wall += 2 * time.Second },
-		"wall clock set back":             func(h *handClock) { h.now.wall -= 2 * time.Second },
+		"suspended past the end":          func(h *handClock) { h.now.Wall += time.Hour },
+		"suspended shorter":               func(h *handClock) { h.now.Wall += 2 * time.Second },
+		"wall clock set back":             func(h *handClock) { h.now.Wall -= 2 * time.Second },
 		"nobody looked until it was over": func(h *handClock) { h.pass(time.Hour) },
 	} {
 		h := &handClock{}
@@ -85,11 +89,11 @@ func TestASmallStepOfTheWallClockOnlyShortens(t *testing.T) {
 	t.Parallel()
 	h := &handClock{}
 	l := newLease(h, 10*time.Second)
-	h.now.wall += 500 * time.Millisecond
+	h.now.Wall += 500 * time.Millisecond
 	if got := l.remaining(); got != 9350*time.Millisecond {
 		t.Errorf("remaining %v", got)
 	}
-	h.now.wall -= time.Second // now 500 ms behind: monotonic time counts
+	h.now.Wall -= time.Second // now 500 ms behind: monotonic time counts
 	if got := l.remaining(); got != 9850*time.Millisecond {
 		t.Errorf("remaining %v", got)
 	}
@@ -194,7 +198,7 @@ func TestEveryCodeHasItsError(t *testing.T) {
 func TestATicketOnlyMovesForward(t *testing.T) {
 	t.Parallel()
 	h := &handClock{}
-	c := newClient(config{}, h.read)
+	c := newClient(config{clock: h})
 	rapid.Check(t, func(t *rapid.T) {
 		s := c.newSession(config{}, 1, nil, 0, time.Second, newWindow(1))
 		k := &ticket{s: s, name: "x", ctx: t.Context(), seq: 7, queued: make(chan struct{}), settled: make(chan struct{})}

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	coorddv1 "github.com/coordd/coordd/api/coordd/v1"
+	"github.com/coordd/coordd/pkg/client/internal/clock"
 )
 
 // wire sends messages over the NATS connection and brings answers to whoever waits for them. All answers come
@@ -24,7 +25,7 @@ type wire struct {
 	nc    *nats.Conn
 	own   bool // made by Connect: may be forced to another server
 	log   hclog.Logger
-	clock func() instant
+	clock clock.Clock
 
 	inbox  string // with the dot
 	sub    *nats.Subscription
@@ -59,8 +60,8 @@ type answer struct {
 	denied bool // NATS refused the message; msg is nil
 }
 
-func newWire(nc *nats.Conn, own bool, log hclog.Logger, clock func() instant) *wire {
-	return &wire{nc: nc, own: own, log: log, clock: clock, exchanges: make(map[uint64]*exchange), again: make(chan struct{}), done: make(chan struct{})}
+func newWire(nc *nats.Conn, own bool, log hclog.Logger, clk clock.Clock) *wire {
+	return &wire{nc: nc, own: own, log: log, clock: clk, exchanges: make(map[uint64]*exchange), again: make(chan struct{}), done: make(chan struct{})}
 }
 
 // start subscribes to the inbox and begins to watch the connection.
@@ -99,7 +100,7 @@ func (w *wire) stop() {
 func (w *wire) watch() {
 	for range w.status {
 		w.log.Debug("connected to NATS again", "server", w.nc.ConnectedUrlRedacted())
-		w.desert.heard.Store(int64(w.clock().mono)) // the new server has its own chance
+		w.desert.heard.Store(int64(w.clock.Now().Mono)) // the new server has its own chance
 		w.desert.leaveAt.Store(0)
 		w.mu.Lock()
 		close(w.again)
@@ -138,7 +139,7 @@ func (w *wire) forget(x *exchange) {
 // publish sends one more try of x.
 func (w *wire) publish(x *exchange, body []byte) error {
 	reply := w.inbox + strconv.FormatUint(x.id, 36) + "-" + strconv.FormatInt(int64(len(x.sent)), 36)
-	x.sent = append(x.sent, w.clock()) // before it leaves: a lease counts from here
+	x.sent = append(x.sent, w.clock.Now()) // before it leaves: a lease counts from here
 	return w.nc.PublishRequest(x.subject, reply, body)
 }
 

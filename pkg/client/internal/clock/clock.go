@@ -1,0 +1,88 @@
+// Package clock is what pkg/client knows of time: two clocks to read and timers to wait with. Nothing else in that
+// package asks package time what time it is, or waits by it, so that a test decides how time passes.
+//
+// pkg/client/coorddtest makes clients with a virtual clock, by the option that pkg/client leaves here:
+//
+//	opt := clock.Option(virtual).(client.Option)
+//	c, err := client.Connect(ctx, url, opt)
+//
+// One clock may serve many clients; a client that is to be paused alone has one of its own. A clock that stands still for a
+// while and then goes on is a paused process: its timers fire late, and Now has moved on by more than they waited. A clock
+// whose Wall alone moves on is a suspended machine. What a clock does not rule: the deadlines of the contexts that callers
+// bring, nats.go's own time-outs, and the pauses of pkg/idgen/alloc between refills that failed.
+package clock
+
+import (
+	"context"
+	"time"
+
+	"github.com/coordd/coordd/pkg/client/lease"
+)
+
+// Clock tells the time and wakes who waits for it. Its methods may be called by many goroutines at once.
+type Clock interface {
+	// Now reads both clocks, counted from a moment that the Clock chose once. Mono never goes back.
+	Now() lease.Instant
+	// NewTimer returns a timer that sends on its channel after d of monotonic time; at once if d is not positive.
+	NewTimer(d time.Duration) Timer
+	// AfterFunc calls f in a goroutine of its own after d. The timer's channel is nil.
+	AfterFunc(d time.Duration, f func()) Timer
+}
+
+// Timer is a time.Timer of a Clock, with the same rules: since Go 1.23 nothing stale is received after Stop or Reset.
+type Timer interface {
+	C() <-chan time.Time
+	Reset(d time.Duration) bool
+	Stop() bool
+}
+
+// Option makes a client.Option of a Clock. It is set by pkg/client, which this package can't import.
+var Option func(Clock) any
+
+// System returns this machine's clocks, counted from the call.
+func System() Clock {
+	base := time.Now()
+	return system{base: base, wall: base.UnixNano()}
+}
+
+type system struct {
+	base time.Time
+	wall int64
+}
+
+func (c system) Now() lease.Instant {
+	t := time.Now()
+	return lease.Instant{Mono: t.Sub(c.base), Wall: time.Duration(t.UnixNano() - c.wall)}
+}
+
+func (c system) NewTimer(d time.Duration) Timer { return timer{time.NewTimer(d)} }
+
+func (c system) AfterFunc(d time.Duration, f func()) Timer { return timer{time.AfterFunc(d, f)} }
+
+type timer struct{ *time.Timer }
+
+func (t timer) C() <-chan time.Time { return t.Timer.C }
+
+// Sleep waits for d by c, or until done is closed.
+func Sleep(c Clock, d time.Duration, done <-chan struct{}) {
+	t := c.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C():
+	case <-done:
+	}
+}
+
+// WithTimeout is context.WithTimeoutCause by c. By another clock than the machine's the context's error is Canceled, as
+// a context has no deadline that is not of the machine's clock; its cause is the same.
+func WithTimeout(ctx context.Context, c Clock, d time.Duration, cause error) (context.Context, context.CancelFunc) {
+	if _, ok := c.(system); ok {
+		return context.WithTimeoutCause(ctx, d, cause)
+	}
+	inner, cancel := context.WithCancelCause(ctx)
+	t := c.AfterFunc(d, func() { cancel(cause) })
+	return inner, func() {
+		t.Stop()
+		cancel(context.Canceled)
+	}
+}
