@@ -319,12 +319,16 @@ func (d *Daemon) startNATS(ctx context.Context) error {
 }
 
 func (d *Daemon) startService() error {
+	var interest func(subject string) bool // an outside NATS does not tell
+	if d.nats != nil {
+		interest = d.nats.Interest
+	}
 	var err error
 	d.svc, err = service.New(service.Config{Node: d.node, StateMachine: d.sm, Conn: d.conn, Name: d.cfg.Name, ClusterName: d.cfg.Cluster,
 		ExternalNATS: d.cfg.NATSExternal != "", ElectionTimeoutMax: d.cfg.ElectionTimeoutMax, Version: Version,
 		Members: d.node, MemberID: func(name string) raft.MemberID { return memberID(d.cfg.Cluster, name) },
 		SaveSnapshot: d.saveSnapshot, Scratch: d.scratch, AskPeer: d.node.Request,
-		Logger: d.log.Named("service"), Observer: d.metrics.Service(), Describe: d.describe})
+		Logger: d.log.Named("service"), Observer: d.metrics.Service(), Describe: d.describe, Interest: interest})
 	if err != nil {
 		return err
 	}

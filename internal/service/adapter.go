@@ -12,13 +12,8 @@ import (
 	"github.com/coordd/coordd/pkg/raft/node"
 )
 
-const (
-	// recentEvents is how many events are remembered, so that a new leader can push those that the old one
-	// may not have pushed any more.
-	recentEvents = 1024
-	// noDue stands for "nothing ends".
-	noDue = decide.NoDue
-)
+// noDue stands for "nothing ends".
+const noDue = decide.NoDue
 
 var (
 	_ node.StateMachine = (*StateMachine)(nil)
@@ -31,13 +26,16 @@ type StateMachine struct {
 	machine *machine.Machine
 
 	events []machine.Event // on the leader: of entries whose callers were not answered yet
-	recent []machine.Event // a ring
-	next   int             // where the ring's oldest event is
+
+	// What happened last, on every member: a new leader tells once more what the old one may not have told.
+	recentEvents  ring[machine.Event]
+	recentChanges ring[machine.Change]
 
 	observer ApplyObserver // nil: none
 
 	due   atomic.Int64             // cluster time at which something ends next; noDue: nothing
 	watch atomic.Pointer[dueWatch] // nil while this node does not lead
+	told  atomic.Pointer[watcher]  // hears of transitions; nil while this node does not lead
 }
 
 // dueWatch wants to hear of dues earlier than armed.
@@ -82,6 +80,12 @@ func (sm *StateMachine) Apply(e raft.Entry) (any, error) {
 	}
 	if len(r.Events) > 0 {
 		sm.remember(r.Events)
+	}
+	if len(r.Changes) > 0 {
+		sm.recentChanges.add(r.Changes)
+		if w := sm.told.Load(); w != nil {
+			w.put(r.Changes)
+		}
 	}
 	if sm.observer != nil {
 		for _, ns := range r.Waited {
@@ -128,7 +132,8 @@ func (sm *StateMachine) Restore(r io.Reader) error {
 	if err != nil {
 		return fmt.Errorf("restoring the state: %w", err)
 	}
-	sm.machine, sm.events, sm.recent, sm.next = m, nil, nil, 0
+	sm.machine, sm.events = m, nil
+	sm.recentEvents, sm.recentChanges = ring[machine.Event]{}, ring[machine.Change]{}
 	sm.noteDue()
 	return nil
 }
@@ -138,14 +143,7 @@ func (sm *StateMachine) remember(es []machine.Event) {
 	if sm.watch.Load() != nil {
 		sm.events = append(sm.events, es...)
 	}
-	for _, e := range es {
-		if len(sm.recent) < recentEvents {
-			sm.recent = append(sm.recent, e)
-			continue
-		}
-		sm.recent[sm.next] = e
-		sm.next = (sm.next + 1) % recentEvents
-	}
+	sm.recentEvents.add(es)
 }
 
 // takeEvents returns the events of the entries since it was last called.
@@ -159,11 +157,10 @@ func (sm *StateMachine) takeEvents() []machine.Event {
 // anybody waits for them.
 func (sm *StateMachine) lastEvents(since int64) []machine.Event {
 	sm.events = nil
-	var es []machine.Event
-	for i := range sm.recent {
-		if e := sm.recent[(sm.next+i)%len(sm.recent)]; e.At >= since {
-			es = append(es, e)
-		}
-	}
-	return es
+	return sm.recentEvents.since(func(e *machine.Event) bool { return e.At >= since })
+}
+
+// lastChanges returns the transitions that are remembered and not older than since, oldest first.
+func (sm *StateMachine) lastChanges(since int64) []machine.Change {
+	return sm.recentChanges.since(func(c *machine.Change) bool { return c.At >= since })
 }

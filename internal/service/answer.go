@@ -11,18 +11,24 @@ import (
 	"github.com/coordd/coordd/internal/machine"
 )
 
-// answerer encodes and publishes, off the applier. One goroutine does all that belongs to sessions, so that what
-// a session hears has one order; another one does the big listings, which have none. Their queues are bounded by
-// what may be outstanding.
+// answerer encodes and publishes, off the applier. One goroutine does all that belongs to sessions, so that a
+// session's events have one order, and its answers have one; another one does the big listings, which have none. Their
+// queues are bounded by what may be outstanding, and by what one entry can end.
 type answerer struct {
-	s           *Service
-	outstanding atomic.Int64 // calls that were taken and neither answered nor dropped
+	s *Service
+	// Calls that were taken and neither answered nor dropped; keepalives have a count of their own, so that no other
+	// load keeps a session from being renewed.
+	outstanding, beats atomic.Int64
 
 	work    jobs
 	reads   jobs
-	formats formats
+	formats formats         // belongs to the goroutine of work
+	late    []machine.Event // a storm's, which wait behind answers; belongs to it too
 	wg      sync.WaitGroup
 }
+
+// eventChunk is how many events may go before answers that are ready: a millisecond's worth.
+const eventChunk = 256
 
 // job is what one entry, one read or one refusal leaves to be said.
 type job struct {
@@ -53,8 +59,8 @@ func (q *jobs) kick() {
 	}
 }
 
-// take waits for jobs; false: closed and nothing is left.
-func (q *jobs) take(spare []job) ([]job, bool) {
+// take takes all jobs, and waits for one if wait is set; false: closed and nothing is left.
+func (q *jobs) take(spare []job, wait bool) (list []job, open bool) {
 	for {
 		q.mu.Lock()
 		list, closed := q.list, q.closed
@@ -64,8 +70,8 @@ func (q *jobs) take(spare []job) ([]job, bool) {
 			return list, true
 		}
 		q.mu.Unlock()
-		if closed {
-			return nil, false
+		if closed || !wait {
+			return nil, !closed
 		}
 		<-q.wake
 	}
@@ -97,18 +103,38 @@ func (a *answerer) stop() {
 	a.wg.Wait()
 }
 
+// run does jobs until the queue is closed. Between them it pushes what is left of a storm of events, a chunk at a time:
+// thousands of sessions that end at once must not keep the others waiting for their answers.
 func (a *answerer) run(q *jobs) {
 	var spare []job
 	for {
-		list, ok := q.take(spare)
-		if !ok {
+		storm := q == &a.work && len(a.late) > 0
+		list, open := q.take(spare, !storm)
+		if !open && !storm {
 			return
 		}
 		for i := range list {
 			a.do(&list[i])
 			list[i] = job{}
 		}
-		spare = list
+		if list != nil {
+			spare = list
+		}
+		if storm {
+			a.someEvents()
+		}
+	}
+}
+
+// someEvents pushes the next events of a storm.
+func (a *answerer) someEvents() {
+	n := min(len(a.late), eventChunk)
+	for i := range n {
+		a.event(&a.late[i])
+		a.late[i] = machine.Event{}
+	}
+	if a.late = a.late[n:]; len(a.late) == 0 {
+		a.late = nil
 	}
 }
 
@@ -122,12 +148,17 @@ func (a *answerer) do(j *job) {
 		}
 		a.answer(c)
 	}
+	if len(a.late) > 0 || len(j.events) > eventChunk {
+		a.late = append(a.late, j.events...) // behind those of before: a session's events keep their order
+		return
+	}
 	for i := range j.events {
 		a.event(&j.events[i])
 	}
 }
 
-// entry answers the calls of an applied entry and then pushes its events. Called on the applier goroutine.
+// entry answers the calls of an applied entry and pushes its events: few of them right after the answers, many when
+// no answer is ready. Called on the applier goroutine.
 func (a *answerer) entry(calls []*call, events []machine.Event) {
 	if len(calls) > 0 || len(events) > 0 {
 		a.work.put(job{calls: calls, events: events})
@@ -146,8 +177,16 @@ func (a *answerer) read(c *call) {
 	a.finish(c)
 }
 
+// taken is where a call is counted.
+func (a *answerer) taken(c *call) *atomic.Int64 {
+	if c.beat {
+		return &a.beats
+	}
+	return &a.outstanding
+}
+
 // drop forgets a call without an answer.
-func (a *answerer) drop(*call) { a.outstanding.Add(-1) }
+func (a *answerer) drop(c *call) { a.taken(c).Add(-1) }
 
 // refuse answers a call that was never counted, on the caller's goroutine: the refusal follows from the
 // request alone and needs no order.
@@ -158,7 +197,7 @@ func (a *answerer) refuse(c *call, e *coorddv1.Error) {
 
 func (a *answerer) answer(c *call) {
 	if !c.verb.stale() {
-		a.outstanding.Add(-1)
+		a.taken(c).Add(-1)
 	}
 	code := a.publish(c)
 	a.s.cfg.Observer.RequestDone(c.verb.name, code, time.Since(c.arrived))
@@ -199,7 +238,7 @@ func (a *answerer) body(c *call) (body []byte, e *coorddv1.Error, err error) {
 	case c.verb.read != nil:
 		m := c.answer
 		if c.view != nil {
-			m, e = c.verb.read(c.view, readQuery{ns: c.ns, name: c.name, request: c.request, now: c.now, maxBytes: s.answerBytes()})
+			m, e = c.verb.read(c.view, s.query(c))
 			if e != nil {
 				return nil, e, nil
 			}

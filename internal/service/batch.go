@@ -129,10 +129,12 @@ func (s *Service) fillBatch(c *call, m *coorddv1.BatchRequest, cmds []nested) *c
 		return bad
 	}
 	c.batch = &batch{items: make([]item, len(cmds))}
+	c.beat = true
 	for i := range cmds {
 		it := &c.batch.items[i]
 		it.cmd = -1
 		it.refused = s.fillItem(c, it, &outer, &cmds[i])
+		c.beat = c.beat && cmds[i].verb == keepaliveVerb.name
 	}
 	return nil
 }
@@ -159,7 +161,13 @@ func (s *Service) fillItem(c *call, it *item, outer *envelope, n *nested) *coord
 	inner := envelopeOf(body)
 	e := *outer
 	e.seq = n.seq
-	if bad := inner.agrees(&e); bad != nil {
+	if v == keepaliveVerb && outer.session == 0 {
+		// One of many sessions: the whole envelope is its own.
+		if bad := s.wrongCluster(inner.cluster); bad != nil {
+			return bad
+		}
+		e = inner
+	} else if bad := inner.agrees(&e); bad != nil {
 		return bad
 	}
 	if inner.notAfter != 0 {
@@ -169,7 +177,7 @@ func (s *Service) fillItem(c *call, it *item, outer *envelope, n *nested) *coord
 		it.read = body
 		return nil
 	}
-	if e.session == 0 || v.kind == machine.KindSessionKeepalive {
+	if e.session == 0 || v == keepaliveVerb {
 		e.seq = 0
 	}
 	cmd, bad := v.command(&s.cfg.Limits, c.ns, n.name, body, &e)
@@ -210,7 +218,7 @@ func (c *call) add(cmd machine.Command) {
 
 const (
 	// bareBytes is more than the shortest form of any result takes.
-	bareBytes = 256
+	bareBytes = 320
 	// batchMargin is for what stands around the results.
 	batchMargin = 1024
 )
@@ -283,7 +291,7 @@ func (s *Service) itemResult(c *call, it *item) (proto.Message, *coorddv1.Error)
 	case it.refused != nil:
 		return nil, it.refused
 	case it.read != nil:
-		return it.verb.read(c.view, readQuery{ns: c.ns, name: it.name, request: it.read, now: c.now, maxBytes: s.answerBytes()})
+		return it.verb.read(c.view, readQuery{verb: it.verb.name, ns: c.ns, name: it.name, request: it.read, now: c.now, maxBytes: s.answerBytes()})
 	}
 	r := &c.replies[it.cmd]
 	if r.Code != machine.OK {

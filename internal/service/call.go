@@ -17,6 +17,7 @@ type call struct {
 	inbox    string // where the answer goes; empty: nowhere
 	trace    string // traceparent; empty: none
 	asJSON   bool
+	beat     bool // a keepalive, or a batch of nothing else: it goes before other work
 	arrived  time.Time
 
 	cmds  []machine.Command // in the order of the request

@@ -93,7 +93,7 @@ func startCluster(t *testing.T, n int, tunes ...tune) *cluster {
 			t.Fatal(err)
 		}
 		sc := service.Config{Node: m.node, StateMachine: sm, Conn: m.conn, Name: m.name, ClusterName: "test", Version: "v1.2.3",
-			Logger: log.Named(m.name + ".service")}
+			Logger: log.Named(m.name + ".service"), Interest: m.server.Interest}
 		for _, f := range tunes {
 			f(i, &sc)
 		}

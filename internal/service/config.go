@@ -54,6 +54,9 @@ type Config struct {
 	Logger  hclog.Logger // nil: none
 	// Observer is told about requests, for metrics; nil: none.
 	Observer Observer
+	// Interest says whether anybody listens on a subject: what nobody hears is not even encoded. nil: that is not known,
+	// and everything is published, as with an outside NATS.
+	Interest func(subject string) bool
 	// AskPeer asks a member by another way than NATS (node.Request; its answer is AnswerPeer's). A leader that lost NATS
 	// hands over only to a member that says of itself that NATS reaches it. nil: only members that still answer over NATS
 	// are asked.
@@ -82,12 +85,13 @@ type Limits struct {
 	TTLMax        time.Duration // 24 h
 	TTLDefault    time.Duration // 15 s
 
-	Outstanding   int // requests taken and not answered (32,768); more get BUSY
+	Outstanding   int // requests taken and not answered (32,768), and as many keepalives; more get BUSY
 	EntryCommands int // commands joined into one log entry (1,024)
 	EntryBytes    int // their estimated size (256 KiB)
 	Entries       int // entries under way at once (4)
 
-	// RequestsPerSecond bounds each namespace, with a burst of one second; 0: no bound.
+	// RequestsPerSecond bounds each namespace, its keepalives and everything else by themselves, with a burst of one
+	// second; 0: no bound. A batch counts as one.
 	RequestsPerSecond float64
 }
 

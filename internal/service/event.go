@@ -66,11 +66,15 @@ func (a *answerer) event(e *machine.Event) {
 	if e.Kind == machine.EventSessionExpired {
 		delete(a.formats.protobuf, e.Session)
 	}
+	subject := eventSubject(e.Namespace, e.Session)
+	if !a.s.heard(subject) {
+		return
+	}
 	body, err := encodeBody(&coorddv1.Event{EventSeq: e.Seq, Kind: coorddv1.Event_Kind(e.Kind), Name: e.Name, Ticket: e.Ticket,
 		Generation: e.Generation, Fence: e.Fence, Until: e.Until, Reason: e.Reason, At: e.At}, !protobuf)
 	if err != nil {
 		a.s.cfg.Logger.Error("an event can't be encoded", "session", e.Session, "error", err)
 		return
 	}
-	a.transmit(&nats.Msg{Subject: eventSubject(e.Namespace, e.Session), Data: body}, trace)
+	a.transmit(&nats.Msg{Subject: subject, Data: body}, trace)
 }

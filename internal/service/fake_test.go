@@ -184,7 +184,7 @@ func startBench(t testing.TB, l Limits, tm Timing, tunes ...func(*fakeNode, *Con
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := Config{Node: b.node, StateMachine: sm, Conn: conn, Name: "n1", ClusterName: "test", Limits: l, Timing: tm, Observer: b.seen}
+	cfg := Config{Node: b.node, StateMachine: sm, Conn: conn, Name: "n1", ClusterName: "test", Limits: l, Timing: tm, Observer: b.seen, Interest: srv.Interest}
 	for _, f := range tunes {
 		f(b.node, &cfg)
 	}

@@ -62,7 +62,11 @@ func (r *reign) handle(v *verb) nats.MsgHandler {
 			s.answers.refuse(c, bad)
 			return
 		}
-		if !s.rate.allow(c.ns) {
+		rate := s.rate
+		if c.beat {
+			rate = s.beats
+		}
+		if !rate.allow(c.ns) {
 			s.cfg.Observer.QuotaRefused("rate")
 			r.refuseBusy(c, "namespace "+c.ns+" has more requests a second than it is allowed")
 			return
@@ -99,6 +103,7 @@ func (s *Service) decode(c *call, body []byte) *coorddv1.Error {
 		}
 		return s.fillBatch(c, m, cmds)
 	}
+	c.beat = v.kind == machine.KindSessionKeepalive
 	m := v.request()
 	if bad := decodeBody(body, m); bad != nil {
 		return bad
@@ -155,7 +160,11 @@ func (s *Service) look(c *call) {
 	if c.verb.big || c.batch != nil {
 		c.view = s.sm.machine.View()
 	} else {
-		c.answer, c.failed = c.verb.read(v, readQuery{ns: c.ns, name: c.name, request: c.request, now: c.now, maxBytes: s.answerBytes()})
+		c.answer, c.failed = c.verb.read(v, s.query(c))
 	}
 	s.answers.read(c)
+}
+
+func (s *Service) query(c *call) readQuery {
+	return readQuery{verb: c.verb.name, ns: c.ns, name: c.name, request: c.request, now: c.now, maxBytes: s.answerBytes()}
 }

@@ -25,7 +25,7 @@ func newJoiner(r *reign) *joiner { return &joiner{r: r, wake: make(chan struct{}
 func (j *joiner) put(c *call) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if !j.j.Put(c, c.verb.kind == machine.KindSessionKeepalive) {
+	if !j.j.Put(c, c.beat) {
 		return false
 	}
 	j.kick()

@@ -106,6 +106,7 @@ func (r *reign) rise() error {
 		return fmt.Errorf("drawing an ID domain: %w", err)
 	}
 	r.ticks.watch()
+	s.sm.told.Store(s.watches)
 	if err := r.subscribe(); err != nil {
 		return err
 	}
@@ -258,12 +259,13 @@ func (r *reign) unsubscribeLocked() {
 }
 
 // repeatEvents pushes what was granted or lost lately once more: the old leader may have died before it told.
-// Clients take an event once, by its number.
+// Clients take an event, and a transition, once by its number.
 func (r *reign) repeatEvents() {
 	s := r.s
 	s.node.Inspect(func(uint64) {
 		since := s.sm.machine.Live().Now() - int64(eventMemory)
 		s.answers.entry(nil, s.sm.lastEvents(since))
+		s.watches.put(s.sm.lastChanges(since))
 	})
 }
 
@@ -277,6 +279,7 @@ func (r *reign) fall() {
 	}
 	r.serving.Store(false)
 	r.ticks.unwatch()
+	s.sm.told.Store(nil)
 	r.cancel()
 	for _, c := range r.join.close() {
 		if canary.Broken(canary.DeposedIsSilent) {
@@ -293,7 +296,7 @@ func (r *reign) drain(most time.Duration) {
 	defer limit.Stop()
 	look := time.NewTicker(2 * time.Millisecond)
 	defer look.Stop()
-	for r.s.answers.outstanding.Load() > 0 {
+	for r.s.answers.outstanding.Load()+r.s.answers.beats.Load() > 0 {
 		select {
 		case <-r.ctx.Done():
 			return
@@ -310,8 +313,9 @@ func (r *reign) abandon() { r.cancel() }
 // admit takes a decoded call in, or refuses it.
 func (r *reign) admit(c *call) {
 	s := r.s
-	if s.answers.outstanding.Add(1) > int64(s.cfg.Limits.Outstanding) {
-		s.answers.outstanding.Add(-1)
+	taken := s.answers.taken(c)
+	if taken.Add(1) > int64(s.cfg.Limits.Outstanding) {
+		taken.Add(-1)
 		r.refuseBusy(c, "the leader "+s.cfg.Name+" has too many requests under way")
 		return
 	}

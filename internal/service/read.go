@@ -1,6 +1,7 @@
 package service
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
 	"strings"
 
@@ -47,23 +48,39 @@ func readLock(v *machine.View, q readQuery) (proto.Message, *coorddv1.Error) {
 // page is a checked part of a listing.
 type page struct {
 	prefix, after string
+	listing       string // see readQuery.listing
 	size          int
 	room          int // bytes that the answer may still grow
 }
 
-func pageOf(prefix string, size uint32, token string, maxBytes int) (p page, bad *coorddv1.Error) {
-	p = page{prefix: prefix, size: int(min(size, maxPage)), room: maxBytes - 1024}
+// page checks what a request asks of a listing. What is listed has the prefix; a token is good for the listing that
+// gave it alone.
+func (q *readQuery) page(prefix string, size uint32, token string) (p page, bad *coorddv1.Error) {
+	p = page{prefix: prefix, listing: q.listing(prefix), size: int(min(size, maxPage)), room: q.maxBytes - 1024}
 	if p.size == 0 {
 		p.size = defaultPage
 	}
 	if token != "" {
-		after, err := base64.RawURLEncoding.DecodeString(token)
-		if err != nil || len(after) == 0 || !strings.HasPrefix(string(after), prefix) {
-			return p, badRequest("page_token is not one that this listing gave")
+		raw, err := base64.RawURLEncoding.Strict().DecodeString(token)
+		after, ours := strings.CutPrefix(string(raw), p.listing)
+		if err != nil || !ours || after == "" {
+			return p, badRequest("page_token is not one that this listing gave: it goes with the same verb, namespace and prefix only")
 		}
-		p.after = string(after)
+		p.after = after
 	}
 	return p, nil
+}
+
+// listing stands for one verb, namespace and prefix at the beginning of a page token. It tells listings apart and keeps
+// nobody from making a token up: whoever may list may begin anywhere.
+func (q *readQuery) listing(prefix string) string {
+	sum := sha256.Sum256([]byte(q.verb + "\x00" + q.ns + "\x00" + prefix))
+	return string(sum[:6])
+}
+
+// token continues a listing behind the last one that is shown.
+func (p *page) token(last string) string {
+	return base64.RawURLEncoding.EncodeToString([]byte(p.listing + last))
 }
 
 // fits says whether a message still goes into the answer; the first one always does.
@@ -73,11 +90,9 @@ func (p *page) fits(m proto.Message, first bool) bool {
 	return first || p.room >= 0
 }
 
-func pageToken(last string) string { return base64.RawURLEncoding.EncodeToString([]byte(last)) }
-
 func readLocks(v *machine.View, q readQuery) (proto.Message, *coorddv1.Error) {
 	r := q.request.(*coorddv1.LockListRequest)
-	p, bad := pageOf(r.Prefix, r.PageSize, r.PageToken, q.maxBytes)
+	p, bad := q.page(r.Prefix, r.PageSize, r.PageToken)
 	if bad != nil {
 		return nil, bad
 	}
@@ -86,7 +101,7 @@ func readLocks(v *machine.View, q readQuery) (proto.Message, *coorddv1.Error) {
 	for i := range found {
 		lock := lockMessage(&found[i], q.now)
 		if len(m.Locks) == p.size || !p.fits(lock, len(m.Locks) == 0) {
-			m.NextPageToken = pageToken(m.Locks[len(m.Locks)-1].Name)
+			m.NextPageToken = p.token(m.Locks[len(m.Locks)-1].Name)
 			break
 		}
 		m.Locks = append(m.Locks, lock)
@@ -104,7 +119,7 @@ func readSequence(v *machine.View, q readQuery) (proto.Message, *coorddv1.Error)
 
 func readSequences(v *machine.View, q readQuery) (proto.Message, *coorddv1.Error) {
 	r := q.request.(*coorddv1.SequenceListRequest)
-	p, bad := pageOf(r.Prefix, r.PageSize, r.PageToken, q.maxBytes)
+	p, bad := q.page(r.Prefix, r.PageSize, r.PageToken)
 	if bad != nil {
 		return nil, bad
 	}
@@ -113,7 +128,7 @@ func readSequences(v *machine.View, q readQuery) (proto.Message, *coorddv1.Error
 	for i := range found {
 		seq := sequence(&found[i])
 		if len(m.Sequences) == p.size || !p.fits(seq, len(m.Sequences) == 0) {
-			m.NextPageToken = pageToken(m.Sequences[len(m.Sequences)-1].Name)
+			m.NextPageToken = p.token(m.Sequences[len(m.Sequences)-1].Name)
 			break
 		}
 		m.Sequences = append(m.Sequences, seq)

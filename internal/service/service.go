@@ -23,8 +23,10 @@ type Service struct {
 	started time.Time
 
 	answers *answerer
+	watches *watcher
 	prober  *prober
-	rate    *rateLimiter
+	rate    *rateLimiter // of each namespace's requests
+	beats   *rateLimiter // of each namespace's keepalives
 	saver   *saver
 	admins  atomic.Int64 // operators' requests under way
 
@@ -34,6 +36,8 @@ type Service struct {
 	ctx    context.Context // ends when Stop begins
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
+
+	watching sync.WaitGroup // the watcher's
 
 	subs     []*nats.Subscription
 	discover micro.Service
@@ -49,8 +53,10 @@ func New(cfg Config) (*Service, error) {
 	s := &Service{cfg: cfg, node: cfg.Node, sm: cfg.StateMachine, nc: cfg.Conn, started: time.Now()}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.answers = newAnswerer(s)
+	s.watches = newWatcher(s)
 	s.prober = newProber(s)
 	s.rate = newRateLimiter(cfg.Limits.RequestsPerSecond)
+	s.beats = newRateLimiter(cfg.Limits.RequestsPerSecond)
 	s.saver = &saver{take: cfg.SaveSnapshot, open: cfg.Scratch}
 	return s, nil
 }
@@ -64,6 +70,7 @@ func (s *Service) Start() error {
 		return err
 	}
 	s.answers.start()
+	s.watching.Go(s.watches.run)
 	s.wg.Go(s.prober.run)
 	s.wg.Go(s.followLeadership)
 	return nil
@@ -92,6 +99,8 @@ func (s *Service) Stop(ctx context.Context) error {
 		s.unlistenEverywhere()
 		s.saver.stop()
 		s.answers.stop()
+		s.watches.close()
+		s.watching.Wait()
 		// Whoever asked last shall have the answer; a dead connection is no reason to wait.
 		if s.nc.IsConnected() {
 			_ = s.nc.FlushTimeout(time.Second)

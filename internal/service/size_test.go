@@ -86,7 +86,7 @@ func TestLargeAnswers(t *testing.T) {
 	if o := b.ask("lock.list", `{"page_token":"!"}`); b.codeOf(o) != "BAD_REQUEST" {
 		t.Errorf("%v", o)
 	}
-	if o := b.ask("lock.list", `{"prefix":"x","page_token":"`+pageToken("y")+`"}`); b.codeOf(o) != "BAD_REQUEST" {
+	if o := b.ask("lock.list", `{"prefix":"x","page_token":"`+(&page{listing: (&readQuery{verb: "lock.list", ns: "default"}).listing("y")}).token("y")+`"}`); b.codeOf(o) != "BAD_REQUEST" {
 		t.Errorf("a token of another listing: %v", o)
 	}
 }

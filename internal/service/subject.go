@@ -165,6 +165,8 @@ func eventSubject(ns string, session uint64) string {
 	return clientPrefix + ns + ".evt." + strconv.FormatUint(session, 10)
 }
 
+func watchSubject(ns, name string) string { return clientPrefix + ns + ".watch." + encodeName(name) }
+
 func probeSubject(nodeName string) string  { return nodePrefix + encodeName(nodeName) + ".probe" }
 func statusSubject(nodeName string) string { return nodePrefix + encodeName(nodeName) + ".status" }
 

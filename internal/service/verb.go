@@ -32,10 +32,10 @@ type verb struct {
 
 // readQuery is what a read asks for.
 type readQuery struct {
-	ns, name string
-	request  proto.Message
-	now      int64
-	maxBytes int // of the answer
+	verb, ns, name string
+	request        proto.Message
+	now            int64
+	maxBytes       int // of the answer
 }
 
 func newOf[T any, P interface {
@@ -48,12 +48,15 @@ func newOf[T any, P interface {
 // batchVerb has a way of its own through the service.
 var batchVerb = &verb{name: "batch", alone: true, request: newOf[coorddv1.BatchRequest]}
 
+// keepaliveVerb renews a session, alone or beside many others in a batch.
+var keepaliveVerb = &verb{name: "session.keepalive", kind: machine.KindSessionKeepalive, noSeq: true,
+	request: newOf[coorddv1.SessionKeepaliveRequest], fill: fillNothing, reply: replySession}
+
 // verbs are the verbs of one command or read each.
 var verbs = []*verb{
 	{name: "session.open", kind: machine.KindSessionOpen, anonymous: true, noSeq: true, alone: true,
 		request: newOf[coorddv1.SessionOpenRequest], fill: fillOpen, reply: replyOpen},
-	{name: "session.keepalive", kind: machine.KindSessionKeepalive, noSeq: true,
-		request: newOf[coorddv1.SessionKeepaliveRequest], fill: fillNothing, reply: replySession},
+	keepaliveVerb,
 	{name: "session.resume", kind: machine.KindSessionResume, noSeq: true, alone: true,
 		request: newOf[coorddv1.SessionResumeRequest], fill: fillResume, reply: replySession},
 	{name: "session.close", kind: machine.KindSessionClose, noSeq: true,

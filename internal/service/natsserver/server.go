@@ -322,6 +322,13 @@ func (s *Server) Ready(ctx context.Context, n int) error {
 	return nil
 }
 
+// Interest says whether anybody listens on a subject: a client of this server, or one of another member's server, whose
+// interest came by a route. The server itself looks at the same list when it passes a message on, so that a message for
+// nobody here would have been dropped there.
+func (s *Server) Interest(subject string) bool {
+	return s.srv.GlobalAccount().SubscriptionInterest(subject)
+}
+
 // ClientURL is the URL of the client listener, with the real port.
 func (s *Server) ClientURL() string { return s.srv.ClientURL() }
 

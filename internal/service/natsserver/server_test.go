@@ -227,3 +227,49 @@ func TestRedact(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// Interest is that of this server's clients, and of those of the servers that a route leads to.
+func TestInterest(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	a := start(t, Config{Name: "n1", RouteListen: "127.0.0.1:0"})
+	b := start(t, Config{Name: "n2", RouteListen: "127.0.0.1:0", Routes: []string{a.RouteAddr()}})
+	if err := a.Ready(ctx, 1); err != nil {
+		t.Fatal(err)
+	}
+	for i, s := range []*Server{a, b} {
+		nc, err := nats.Connect(s.ClientURL())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		for _, pattern := range []string{"coord.v1.x.watch.a/b", "coord.v1.*.watch.>"} {
+			if a.Interest("coord.v1.x.watch.a/b") {
+				t.Fatal("interest of nobody")
+			}
+			sub, err := nc.SubscribeSync(pattern)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for !a.Interest("coord.v1.x.watch.a/b") {
+				if ctx.Err() != nil {
+					t.Fatalf("server %d knows nothing of %s", i, pattern)
+				}
+				time.Sleep(time.Millisecond)
+			}
+			if a.Interest("coord.v1.x.evt.1") {
+				t.Error("interest in another subject")
+			}
+			if err := sub.Unsubscribe(); err != nil {
+				t.Fatal(err)
+			}
+			for a.Interest("coord.v1.x.watch.a/b") {
+				if ctx.Err() != nil {
+					t.Fatalf("server %d goes on hearing %s", i, pattern)
+				}
+				time.Sleep(time.Millisecond)
+			}
+		}
+	}
+}
