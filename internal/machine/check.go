@@ -169,7 +169,7 @@ func (c *checker) holds() {
 	live := 0
 	m.locks.Locks("", func(l *locks.Lock) bool {
 		for i := range l.Holds {
-			h := &l.Holds[i]
+			h := l.Holds[i]
 			if h.Live() {
 				live++ // and one of the granted tickets, since each of them has a hold of its own
 			} else {

@@ -36,15 +36,15 @@ func (m *Machine) acquire(s *session, c *Command, hash uint64) (Reply, bool) {
 	}
 	t := &ticket{session: s.id, seq: c.Seq, hash: hash, key: keyOf(c.Namespace, c.Name)}
 	until := m.waitEnd(a.Wait)
-	o := m.locks.Acquire(locks.Request{Key: t.key, Session: s.id, Ticket: c.Seq, Now: m.now, Try: a.Wait == 0, Until: until,
-		Metadata: a.Metadata})
+	o := m.locks.Acquire(locks.Request{Keys: []string{t.key}, Session: s.id, Ticket: c.Seq, Now: m.now, Try: a.Wait == 0, Until: until,
+		Mode: locks.Exclusive, Permits: 1, Metadata: a.Metadata})
 	switch o.State {
 	case locks.NoFences:
 		return m.fail(CodeInternal, "the fence counter is at its end"), false
 	case locks.Refused:
 		return m.locked(t.key), false
 	case locks.Granted:
-		t.state, t.fence = TicketGranted, o.Fence
+		t.state, t.fence = TicketGranted, o.Holds[0].Fence
 		m.totals.grants++
 		m.waited = append(m.waited, 0)
 	default:
@@ -62,7 +62,7 @@ func (m *Machine) acquire(s *session, c *Command, hash uint64) (Reply, bool) {
 func (m *Machine) locked(key string) Reply {
 	r := m.fail(CodeLocked, "the lock is held")
 	l, _ := m.locks.Get(key)
-	h := &l.Holds[0]
+	h := l.Holds[0]
 	info := m.holderInfo(h)
 	if !h.Live() {
 		r.Detail.Text = "the lock was taken away by force and is delayed"
@@ -115,7 +115,7 @@ func (m *Machine) cancel(s *session, c *Command) Reply {
 // hold returns the hold of a lock with a fence.
 func (m *Machine) hold(key string, fence uint64) (locks.Hold, bool) {
 	if l, ok := m.locks.Get(key); ok && canary.Broken(canary.ReleaseNamesFence) {
-		return l.Holds[0], true
+		return *l.Holds[0], true
 	}
 	return m.locks.Hold(key, fence)
 }

@@ -122,9 +122,9 @@ func (l *loader) record(kind byte, r *reader) error {
 				m.due.Set(due{at: h.DelayedUntil, kind: dueDelay, a: h.Fence, key: l.lock})
 			}
 		}
-		return m.locks.PutLock(l.lock, holds)
+		return m.locks.PutLock(l.lock, 0, holds)
 	case recWaiter:
-		w := &locks.Waiter{Key: l.lock, Arrival: r.uint(), Session: r.uint(), Ticket: r.uint(), Since: r.int(), Until: r.int(),
+		w := &locks.Waiter{Key: l.lock, Arrival: r.uint(), Session: r.uint(), Ticket: r.uint(), Mode: locks.Exclusive, Permits: 1, Since: r.int(), Until: r.int(),
 			Metadata: r.stringMap()}
 		if r.err == nil {
 			return m.locks.PutWaiter(w)
@@ -264,7 +264,7 @@ func (r *reader) holds() []locks.Hold {
 	}
 	hs := make([]locks.Hold, n)
 	for i := range hs {
-		hs[i] = locks.Hold{Session: r.uint(), Ticket: r.uint(), Fence: r.uint(), Since: r.int(), DelayedUntil: r.int(), Metadata: r.stringMap()}
+		hs[i] = locks.Hold{Session: r.uint(), Ticket: r.uint(), Fence: r.uint(), Mode: locks.Exclusive, Permits: 1, Entries: 1, Since: r.int(), DelayedUntil: r.int(), Metadata: r.stringMap()}
 	}
 	return hs
 }

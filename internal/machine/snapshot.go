@@ -244,7 +244,7 @@ func appendLock(b []byte, l *locks.Lock) []byte {
 	b = appendString(append(b, recLock), l.Key)
 	b = appendUint(b, uint64(len(l.Holds)))
 	for i := range l.Holds {
-		h := &l.Holds[i]
+		h := l.Holds[i]
 		b = appendUint(b, h.Session)
 		b = appendUint(b, h.Ticket)
 		b = appendUint(b, h.Fence)

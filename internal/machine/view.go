@@ -179,7 +179,7 @@ func (s *state) holders(key string) []HolderInfo {
 func (s *state) holderInfos(l *locks.Lock) []HolderInfo {
 	infos := make([]HolderInfo, len(l.Holds))
 	for i := range l.Holds {
-		infos[i] = s.holderInfo(&l.Holds[i])
+		infos[i] = s.holderInfo(l.Holds[i])
 	}
 	return infos
 }

@@ -3,20 +3,27 @@
 //
 // # What it promises
 //
-// A lock is free, or held by a set of holds, each of them live or delayed until an instant. A delayed hold
-// belongs to nobody any more and still blocks grants, until its caller removes it. One first-in-first-out
-// queue of tickets (session, seq) waits for each lock. Every change that takes a hold away hands the lock to
-// the next waiter before it returns, so that no lock is ever free while somebody waits for it; a free lock
-// without a queue leaves nothing behind. Each grant raises one global fence counter by one; no fence is ever
-// given twice, whatever happens to the lock's name.
+// A lock is free, or held by a set of holds: one exclusive one, any number of shared ones, or as many permits as the
+// limit of a semaphore has room for. The limit is stored with the semaphore as long as somebody holds or waits. Each
+// hold is live or delayed until an instant; a delayed one belongs to nobody any more and still blocks grants, until its
+// caller removes it. A hold can be entered again by its own holder, under the same fence.
 //
-// In this version a lock is held exclusively: a set has at most one hold.
+// One first-in-first-out queue of tickets (session, seq) waits for each lock: a waiting writer stops later readers, and
+// a waiter for many permits those for few. A ticket of several locks has a place in each of their queues, holds nothing
+// meanwhile, and is granted on all of them at once, when it is the first one everywhere. Every change that takes
+// a hold away hands the lock on before it returns, so that no ticket that could be served ever waits; a free lock
+// without a queue leaves nothing behind. Each grant raises one global fence counter by one; no fence is ever given
+// twice, whatever happens to the lock's name.
+//
+// A ticket that would close a cycle of tickets waiting for each other is refused, with the cycle. What is known of who
+// waits for whom comes from the fences that tickets declare.
 //
 // # What it asks of its caller
 //
 // The caller knows sessions and time. It brings the cluster time with each change, ends waits and delays
 // when they are due, and takes waiters out of their queues (Leave) when their session dies, all dead ones
-// before any hold is released, so that nothing is granted to the dead. It calls changes from one goroutine.
+// before any hold is released or any queue settled, so that nothing is granted to the dead. It calls Settle for each
+// queue that it took somebody out of. It calls changes from one goroutine.
 //
 // # Copies
 //

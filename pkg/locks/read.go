@@ -8,7 +8,7 @@ func (t *Table) Get(key string) (*Lock, bool) { return t.locks.Get(key) }
 // Hold returns the hold with this fence.
 func (t *Table) Hold(key string, fence uint64) (Hold, bool) {
 	if l, i := t.find(key, fence); l != nil {
-		return l.Holds[i], true
+		return *l.Holds[i], true
 	}
 	return Hold{}, false
 }

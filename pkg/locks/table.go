@@ -1,91 +1,12 @@
 package locks
 
 import (
-	"math"
+	"sort"
 
 	"github.com/tidwall/btree"
 
 	"github.com/coordd/coordd/internal/canary"
 )
-
-// Forever is a wait's end that never comes.
-const Forever int64 = math.MaxInt64
-
-// MaxFence is the largest fence: 53 bits, so that every JSON reader holds it exactly.
-const MaxFence uint64 = 1<<53 - 1
-
-// FenceLimit is the last fence that a new ticket, or a hold's renewal, can get. The ones above it are kept
-// for tickets that are in a queue by then, so that a hand-over never fails: there are never that many.
-const FenceLimit = MaxFence - 1<<30
-
-// Hold is one hold of a lock. It is never changed in place.
-type Hold struct {
-	Session uint64
-	Ticket  uint64 // seq of the acquire that it came from
-	Fence   uint64
-	Since   int64 // cluster time of the grant
-	// DelayedUntil is 0 for a live hold. Otherwise the hold was taken away by force, belongs to its
-	// session no more, and blocks grants until this cluster time.
-	DelayedUntil int64
-	Metadata     map[string]string
-}
-
-// Live reports whether the hold still belongs to its session.
-func (h *Hold) Live() bool { return h.DelayedUntil == 0 }
-
-// Waiter is one ticket in the queue of a lock. It is never changed.
-type Waiter struct {
-	Key      string
-	Arrival  uint64 // its place: lower ones are served first
-	Session  uint64
-	Ticket   uint64 // seq of the acquire
-	Since    int64  // cluster time of its arrival
-	Until    int64  // cluster time at which the wait ends, or Forever
-	Metadata map[string]string
-}
-
-// Lock is one lock that is not free. It is never changed in place.
-type Lock struct {
-	Key     string
-	Holds   []Hold
-	Waiters int // tickets in its queue
-}
-
-// Request asks for a lock.
-type Request struct {
-	Key      string
-	Session  uint64
-	Ticket   uint64
-	Now      int64
-	Try      bool  // never queue
-	Until    int64 // end of the wait
-	Metadata map[string]string
-}
-
-// State says what became of a request.
-type State uint8
-
-// The outcomes of Acquire.
-const (
-	Granted State = iota + 1
-	Queued
-	Refused  // Try, and the lock is not free
-	NoFences // the fence counter is near its end
-)
-
-// Outcome answers Acquire.
-type Outcome struct {
-	State   State
-	Fence   uint64 // granted
-	Arrival uint64 // queued
-}
-
-// Grant is a hand-over that a change caused.
-type Grant struct {
-	Key    string
-	Hold   Hold
-	Waiter *Waiter // the ticket that became the hold
-}
 
 // Table is the set of all locks that are not free. The zero value is not usable; call New.
 type Table struct {
@@ -93,7 +14,11 @@ type Table struct {
 	queue   *btree.BTreeG[*Waiter] // all queues, by (key, arrival)
 	fence   uint64                 // last fence given
 	arrival uint64                 // last place given
-	pivot   Waiter                 // scratch for lookups by the one goroutine that changes the table
+	holds   int                    // in all locks
+
+	// declared has, for each fence, the waiting tickets whose callers hold it, by place. It is made from the queues.
+	declared map[uint64][]*Waiter
+	pivot    Waiter // scratch for lookups by the one goroutine that changes the table
 }
 
 func byPlace(a, b *Waiter) bool {
@@ -106,15 +31,16 @@ func byPlace(a, b *Waiter) bool {
 // New returns an empty table whose first fence is 1.
 func New() *Table {
 	return &Table{
-		locks: btree.NewMap[string, *Lock](0),
-		queue: btree.NewBTreeGOptions(byPlace, btree.Options{NoLocks: true}),
+		locks:    btree.NewMap[string, *Lock](0),
+		queue:    btree.NewBTreeGOptions(byPlace, btree.Options{NoLocks: true}),
+		declared: map[uint64][]*Waiter{},
 	}
 }
 
 // Copy returns an immutable picture of the table in O(1). Only the goroutine that changes the table may
 // call it; the copy may be read anywhere, and must not be changed.
 func (t *Table) Copy() *Table {
-	return &Table{locks: t.locks.Copy(), queue: t.queue.Copy(), fence: t.fence, arrival: t.arrival}
+	return &Table{locks: t.locks.Copy(), queue: t.queue.Copy(), fence: t.fence, arrival: t.arrival, holds: t.holds}
 }
 
 // Fence returns the last fence that was given.
@@ -126,62 +52,287 @@ func (t *Table) Arrivals() uint64 { return t.arrival }
 // SetCounters restores the fence and arrival counters of a snapshot. Both only ever grow.
 func (t *Table) SetCounters(fence, arrival uint64) { t.fence, t.arrival = fence, arrival }
 
-// Len returns the number of locks that are not free.
+// Len returns the number of locks that are not free, or that somebody waits for.
 func (t *Table) Len() int { return t.locks.Len() }
 
-// Waiting returns the number of tickets in all queues.
+// Holds returns the number of holds of all locks, delayed ones included.
+func (t *Table) Holds() int { return t.holds }
+
+// Waiting returns the number of tickets in all queues; one of several locks counts in each of them.
 func (t *Table) Waiting() int { return t.queue.Len() }
 
-// Acquire grants the lock, or puts the ticket at the end of its queue. The caller makes sure that
-// (Session, Ticket) never had a ticket before.
+// Acquire grants the locks, or puts the ticket at the end of their queues. The caller makes sure that
+// (Session, Ticket) never had a ticket before, that the keys are distinct, and that permits and limit fit together.
 func (t *Table) Acquire(r Request) Outcome {
-	l, held := t.locks.Get(r.Key)
-	if r.Try && held {
-		return Outcome{State: Refused}
+	free := true
+	blocked := ""
+	for _, key := range r.Keys {
+		l, ok := t.locks.Get(key)
+		if !ok {
+			continue
+		}
+		if l.Limit != r.Limit {
+			return Outcome{State: Mismatch, Key: key}
+		}
+		if len(r.Holding) > 0 {
+			if o, decided := t.mine(l, r.Session, r.Mode, r.Reentrant, r.Holding); decided {
+				return o
+			}
+		}
+		if free && (l.Waiters > 0 || !l.fits(r.Mode, r.Permits)) {
+			free, blocked = false, key
+		}
 	}
-	if t.fence >= FenceLimit {
+	switch {
+	case !free && r.Try:
+		return Outcome{State: Refused, Key: blocked}
+	case t.fence+uint64(len(r.Keys)) > FenceLimit:
 		return Outcome{State: NoFences}
+	case free:
+		h := Hold{Session: r.Session, Ticket: r.Ticket, Mode: r.Mode, Permits: r.Permits, Since: r.Now,
+			Until: endOf(r.Now, r.MaxHold), Delay: r.Delay, Metadata: r.Metadata, Value: r.Value}
+		o := Outcome{State: Granted, Holds: t.take(r.Keys[0], r.Limit, &h)}
+		for _, key := range r.Keys[1:] {
+			o.Holds = append(o.Holds[:len(o.Holds):len(o.Holds)], t.take(key, r.Limit, &h)...)
+		}
+		return o
 	}
-	if !held {
-		t.fence++
-		t.locks.Set(r.Key, &Lock{Key: r.Key, Holds: []Hold{{Session: r.Session, Ticket: r.Ticket, Fence: t.fence,
-			Since: r.Now, Metadata: r.Metadata}}})
-		return Outcome{State: Granted, Fence: t.fence}
+	if cycle := t.cycle(r.Session, r.Holding, r.Keys, r.Mode); cycle != nil {
+		return Outcome{State: Deadlock, Cycle: cycle}
 	}
 	t.arrival++
-	t.queue.Set(&Waiter{Key: l.Key, Arrival: t.arrival, Session: r.Session, Ticket: r.Ticket, Since: r.Now,
-		Until: r.Until, Metadata: r.Metadata})
-	t.locks.Set(l.Key, &Lock{Key: l.Key, Holds: l.Holds, Waiters: l.Waiters + 1})
-	return Outcome{State: Queued, Arrival: t.arrival}
+	w := Waiter{Arrival: t.arrival, Session: r.Session, Ticket: r.Ticket, Mode: r.Mode, Permits: r.Permits, Since: r.Now,
+		Until: r.Until, Delay: r.Delay, MaxHold: r.MaxHold, Metadata: r.Metadata, Value: r.Value, Holding: r.Holding}
+	if len(r.Keys) > 1 {
+		w.Keys = append([]string(nil), r.Keys...)
+	}
+	for i, key := range r.Keys {
+		in := w
+		next := &Lock{Key: key, Limit: r.Limit, Waiters: 1}
+		if l, ok := t.locks.Get(key); ok {
+			*next = *l
+			next.Waiters++
+		}
+		in.Key = next.Key
+		t.locks.Set(next.Key, next)
+		t.queue.Set(&in)
+		if i == 0 {
+			t.declare(&in)
+		}
+	}
+	return Outcome{State: Queued, Arrival: w.Arrival}
 }
 
-// Leave takes a ticket out of its queue: cancelled, timed out, or its session died. Nothing is granted by
-// it, since whatever blocked that ticket blocks the ones behind it too.
+// mine decides about a request for a lock of which its caller has a hold already.
+func (t *Table) mine(l *Lock, session uint64, mode Mode, reentrant bool, holding []uint64) (Outcome, bool) {
+	for _, h := range l.Holds {
+		if h.Session != session || !h.Live() || h.Mode == Semaphore || !contains(holding, h.Fence) {
+			continue
+		}
+		if mode == Exclusive && h.Mode == Shared {
+			return Outcome{State: Upgrade, Key: l.Key}, true
+		}
+		if reentrant {
+			h, _ := t.replace(l.Key, h.Fence, func(h *Hold) { h.Entries++ })
+			return Outcome{State: Reentered, Holds: []*Hold{&h}}, true
+		}
+	}
+	return Outcome{}, false
+}
+
+// take adds a copy of a hold to a lock, under the next fence, and returns a list of that one.
+func (t *Table) take(key string, limit uint64, h *Hold) []*Hold {
+	t.fence++
+	t.holds++
+	h.Fence, h.Entries = t.fence, 1
+	permits := uint64(0)
+	if h.Mode == Semaphore {
+		permits = h.Permits
+	}
+	l, ok := t.locks.Get(key)
+	if ok && len(l.Holds) > 0 {
+		return t.join(l, permits, *h)
+	}
+	waiters := 0
+	if ok {
+		key, waiters = l.Key, l.Waiters
+	}
+	l = lockWith(key, limit, permits, h, waiters)
+	t.locks.Set(key, l)
+	return l.Holds
+}
+
+// join adds a hold beside others.
+func (t *Table) join(l *Lock, permits uint64, h Hold) []*Hold {
+	next := *l
+	next.InUse += permits
+	// The array may be shared with older records: they end before the place that is written now, and only the newest
+	// record is ever added to.
+	next.Holds = append(l.Holds, &h)
+	t.locks.Set(l.Key, &next)
+	return next.Holds[len(next.Holds)-1:]
+}
+
+// Leave takes a ticket out of its queues: cancelled, timed out, or its session died. It grants nothing by itself, so
+// that all the dead can leave before anything is handed on: call Settle for each of the ticket's keys afterwards.
 func (t *Table) Leave(key string, arrival uint64) (*Waiter, bool) {
-	w, ok := t.queue.Delete(t.at(key, arrival))
+	w, ok := t.queue.Get(t.at(key, arrival))
 	if !ok {
 		return nil, false
 	}
-	l, _ := t.locks.Get(key)
-	t.locks.Set(l.Key, &Lock{Key: l.Key, Holds: l.Holds, Waiters: l.Waiters - 1})
+	t.leave(w)
 	return w, true
 }
 
-// Release takes away the hold with this fence, live or delayed, and hands the lock on; what was granted by
-// it is appended to grants. It reports false, and changes nothing, if no such hold is there.
+func (t *Table) leave(w *Waiter) {
+	t.undeclare(w)
+	if w.Keys == nil {
+		t.leaveOne(w.Key, w.Arrival)
+		return
+	}
+	for _, key := range w.Keys {
+		t.leaveOne(key, w.Arrival)
+	}
+}
+
+func (t *Table) leaveOne(key string, arrival uint64) {
+	t.queue.Delete(t.at(key, arrival))
+	l, _ := t.locks.Get(key)
+	if l.Waiters == 1 && len(l.Holds) == 0 {
+		t.locks.Delete(key)
+		return
+	}
+	next := *l
+	next.Waiters--
+	t.locks.Set(next.Key, &next)
+}
+
+// Settle grants a lock to whoever is next, as long as nothing blocks them; what was granted by it is appended to
+// grants.
+func (t *Table) Settle(key string, now int64, grants []Grant) []Grant {
+	for {
+		l, ok := t.locks.Get(key)
+		if !ok || l.Waiters == 0 {
+			return grants
+		}
+		w := t.first(key)
+		if !t.admissible(l, w) {
+			return grants
+		}
+		grants = t.admit(w, now, grants)
+	}
+}
+
+// admissible reports whether the first ticket of a lock can be granted: on each of its locks it is the first one, and
+// fits.
+func (t *Table) admissible(l *Lock, w *Waiter) bool {
+	if !l.fits(w.Mode, w.Permits) {
+		return false
+	}
+	for _, key := range w.Keys {
+		other, _ := t.locks.Get(key)
+		if !other.fits(w.Mode, w.Permits) || t.first(key).Arrival != w.Arrival {
+			return false
+		}
+	}
+	return true
+}
+
+// admit turns a ticket into its holds.
+func (t *Table) admit(w *Waiter, now int64, grants []Grant) []Grant {
+	l, _ := t.locks.Get(w.Key)
+	limit := l.Limit
+	t.leave(w)
+	h := Hold{Session: w.Session, Ticket: w.Ticket, Mode: w.Mode, Permits: w.Permits, Since: now, Until: endOf(now, w.MaxHold),
+		Delay: w.Delay, Metadata: w.Metadata, Value: w.Value}
+	if w.Keys == nil {
+		return append(grants, Grant{Key: w.Key, Hold: t.take(w.Key, limit, &h)[0], Waiter: w})
+	}
+	for _, key := range w.Keys {
+		grants = append(grants, Grant{Key: key, Hold: t.take(key, limit, &h)[0], Waiter: w})
+	}
+	return grants
+}
+
+// endOf returns the instant at which a hold ends by itself; 0: never.
+func endOf(now, maxHold int64) int64 {
+	if maxHold == 0 {
+		return 0
+	}
+	if now > Forever-maxHold {
+		return Forever
+	}
+	return now + maxHold
+}
+
+// Release takes away the hold with this fence, live or delayed, however often it was entered, and hands the lock on;
+// what was granted by it is appended to grants. It reports false, and changes nothing, if no such hold is there.
 func (t *Table) Release(key string, fence uint64, now int64, grants []Grant) (Hold, []Grant, bool) {
 	l, i := t.find(key, fence)
 	if l == nil {
 		return Hold{}, grants, false
 	}
-	gone := l.Holds[i]
-	rest := &Lock{Key: l.Key, Waiters: l.Waiters, Holds: without(l.Holds, i)}
-	return gone, t.settle(rest, now, grants), true
+	gone := t.drop(l, i)
+	return gone, t.Settle(key, now, grants), true
+}
+
+// drop takes a hold out of its lock.
+func (t *Table) drop(l *Lock, i int) Hold {
+	gone := *l.Holds[i]
+	t.holds--
+	if len(l.Holds) == 1 && l.Waiters == 0 {
+		t.locks.Delete(l.Key)
+		return gone
+	}
+	next := *l
+	next.Holds = without(l.Holds, i)
+	if gone.Mode == Semaphore {
+		next.InUse -= gone.Permits
+	}
+	t.locks.Set(next.Key, &next)
+	return gone
+}
+
+// Exit takes one entry from a live hold that was entered several times, and returns how many are left. It reports
+// false, and changes nothing, if there is no such hold or the entry is its last: that is for Release.
+func (t *Table) Exit(key string, fence uint64) (entries uint64, ok bool) {
+	l, i := t.find(key, fence)
+	if l == nil || l.Holds[i].Entries < 2 {
+		return 0, false
+	}
+	h, ok := t.replace(key, fence, func(h *Hold) { h.Entries-- })
+	return h.Entries, ok
+}
+
+// HandOver gives a live exclusive hold to the first ticket of a session that waits exclusively for this lock alone, out
+// of turn. It reports false, and changes nothing, if either of them is not there.
+func (t *Table) HandOver(key string, fence, session uint64, now int64, grants []Grant) (Hold, []Grant, bool) {
+	l, i := t.find(key, fence)
+	if l == nil || !l.Holds[i].Live() || l.Holds[i].Mode != Exclusive {
+		return Hold{}, grants, false
+	}
+	var to *Waiter
+	t.Queue(key, func(w *Waiter) bool {
+		if w.Session == session && w.Mode == Exclusive && w.Keys == nil {
+			to = w
+		}
+		return to == nil
+	})
+	if to == nil {
+		return Hold{}, grants, false
+	}
+	gone := t.drop(l, i)
+	return gone, t.admit(to, now, grants), true
 }
 
 // Delay turns a live hold into a delayed one. It reports false if no live hold has this fence.
 func (t *Table) Delay(key string, fence uint64, until int64) (Hold, bool) {
 	return t.replace(key, fence, func(h *Hold) { h.DelayedUntil = until })
+}
+
+// SetValue sets the value of a live hold.
+func (t *Table) SetValue(key string, fence uint64, value []byte) (Hold, bool) {
+	return t.replace(key, fence, func(h *Hold) { h.Value = value })
 }
 
 // Refence gives a live hold a new fence, the next one. It reports false if no live hold has this fence, or
@@ -196,47 +347,43 @@ func (t *Table) Refence(key string, fence uint64) (Hold, bool) {
 	})
 }
 
-// replace puts a changed copy in the place of a live hold.
+// replace puts a changed copy in the place of a live hold; with a new fence, which is the highest, at the end.
 func (t *Table) replace(key string, fence uint64, change func(*Hold)) (Hold, bool) {
 	l, i := t.find(key, fence)
 	if l == nil || !l.Holds[i].Live() {
 		return Hold{}, false
 	}
-	holds := append([]Hold(nil), l.Holds...)
-	change(&holds[i])
-	t.locks.Set(l.Key, &Lock{Key: l.Key, Holds: holds, Waiters: l.Waiters})
-	return holds[i], true
-}
-
-// settle stores a lock whose holds have become fewer, after granting it to whoever is next as long as
-// nothing blocks them.
-func (t *Table) settle(l *Lock, now int64, grants []Grant) []Grant {
-	for len(l.Holds) == 0 && l.Waiters > 0 {
-		w := t.first(l.Key)
-		t.queue.Delete(w)
-		t.fence++
-		h := Hold{Session: w.Session, Ticket: w.Ticket, Fence: t.fence, Since: now, Metadata: w.Metadata}
-		l = &Lock{Key: l.Key, Holds: []Hold{h}, Waiters: l.Waiters - 1}
-		grants = append(grants, Grant{Key: l.Key, Hold: h, Waiter: w})
+	h := *l.Holds[i]
+	change(&h)
+	if len(l.Holds) == 1 {
+		t.locks.Set(l.Key, lockWith(l.Key, l.Limit, l.InUse, &h, l.Waiters))
+		return h, true
 	}
-	if len(l.Holds) == 0 {
-		t.locks.Delete(l.Key)
+	next := *l
+	if h.Fence == fence {
+		next.Holds = append([]*Hold(nil), l.Holds...)
+		next.Holds[i] = &h
 	} else {
-		t.locks.Set(l.Key, l)
+		next.Holds = append(without(l.Holds, i), &h)
 	}
-	return grants
+	t.locks.Set(l.Key, &next)
+	return h, true
 }
 
 // find returns the lock and the place of the hold with this fence, or nil.
 func (t *Table) find(key string, fence uint64) (*Lock, int) {
-	if l, ok := t.locks.Get(key); ok {
-		for i := range l.Holds {
-			if l.Holds[i].Fence == fence {
-				return l, i
-			}
-		}
+	l, ok := t.locks.Get(key)
+	if !ok {
+		return nil, 0
 	}
-	return nil, 0
+	i := 0
+	if len(l.Holds) > 1 {
+		i = sort.Search(len(l.Holds), func(i int) bool { return l.Holds[i].Fence >= fence })
+	}
+	if i == len(l.Holds) || l.Holds[i].Fence != fence {
+		return nil, 0
+	}
+	return l, i
 }
 
 // at is a lookup key that costs no allocation; only for the goroutine that changes the table.
@@ -248,16 +395,29 @@ func (t *Table) at(key string, arrival uint64) *Waiter {
 // first returns the ticket that is served next.
 func (t *Table) first(key string) (next *Waiter) {
 	t.queue.Ascend(t.at(key, 0), func(w *Waiter) bool {
+		if w.Key != key {
+			return false
+		}
 		next = w
-		return w.Key == key && w.Arrival < t.arrival && canary.Broken(canary.QueueInArrivalOrder)
+		return w.Arrival < t.arrival && canary.Broken(canary.QueueInArrivalOrder)
 	})
 	return next
 }
 
-func without(holds []Hold, i int) []Hold {
+// without returns a new list that lacks one of the holds.
+func without(holds []*Hold, i int) []*Hold {
 	if len(holds) == 1 {
 		return nil
 	}
-	rest := make([]Hold, 0, len(holds)-1)
+	rest := make([]*Hold, 0, len(holds)) // one may come in its place
 	return append(append(rest, holds[:i]...), holds[i+1:]...)
+}
+
+func contains(fences []uint64, fence uint64) bool {
+	for _, f := range fences {
+		if f == fence {
+			return true
+		}
+	}
+	return false
 }

