@@ -49,6 +49,10 @@ const (
 	EventOfOwnGeneration    Guard = "event-of-own-generation"
 	MissingNeedsLaterAnswer Guard = "missing-needs-later-answer"
 	UnknownAfterRepeat      Guard = "unknown-after-repeat"
+	SetNeedsAllGrants       Guard = "set-needs-all-grants"
+	MaxHoldBoundsValid      Guard = "max-hold-bounds-valid"
+	EntriesCounted          Guard = "entries-counted"
+	ObserveNeverGoesBack    Guard = "observe-never-goes-back"
 )
 
 var coordinationGuards = []Info{
@@ -99,4 +103,8 @@ var coordinationGuards = []Info{
 	{EventOfOwnGeneration, "coordination, resume", "a client takes the events of another generation for its own"},
 	{MissingNeedsLaterAnswer, "coordination, ticket state", "an answer from before a grant ends the grant"},
 	{UnknownAfterRepeat, "coordination, sessions", "a repeated request that meets an ended session counts as not executed"},
+	{SetNeedsAllGrants, "coordination, acquire-all", "a client takes several locks for held when the grant of one is known"},
+	{MaxHoldBoundsValid, "coordination, max-hold", "a client believes in a hold past the end that it has of its own"},
+	{EntriesCounted, "coordination, reentrant mode", "the first entry of a reentrant lock that is given back ends all of them"},
+	{ObserveNeverGoesBack, "coordination, election", "who observes an election is told of an old leader after a newer one"},
 }

@@ -54,8 +54,8 @@ func (c *call) finish(reply []byte, err error) {
 	}
 }
 
-// submit queues the call. It is finished at once if the session has ended.
-func (s *Session) submit(c *call) {
+// submit queues calls, to go together if they may. They are finished at once if the session has ended.
+func (s *Session) submit(calls ...*call) {
 	err := s.Err()
 	s.mu.Lock()
 	if err == nil {
@@ -63,10 +63,12 @@ func (s *Session) submit(c *call) {
 	}
 	if err != nil {
 		s.mu.Unlock()
-		c.finish(nil, err)
+		for _, c := range calls {
+			c.finish(nil, err)
+		}
 		return
 	}
-	s.queue = append(s.queue, c)
+	s.queue = append(s.queue, calls...)
 	s.launchLocked()
 	s.mu.Unlock()
 }

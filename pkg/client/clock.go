@@ -23,6 +23,7 @@ type lease struct {
 	lost atomic.Pointer[error]
 	mu   sync.Mutex // held to move term forward
 	term atomic.Pointer[terms.Term]
+	now  int64 // cluster time in the answer that term is of
 }
 
 // renew takes the answer to a message sent at sent: cluster time now and the session's deadline. It returns
@@ -33,6 +34,7 @@ func (l *lease) renew(sent instant, now, deadline int64) bool {
 	next := terms.NewTerm(sent, l.clock.Now(), now, deadline, l.drift)
 	old := l.term.Load()
 	if old == nil {
+		l.now = now
 		l.term.Store(&next)
 		return l.remaining() > 0
 	}
@@ -43,9 +45,18 @@ func (l *lease) renew(sent instant, now, deadline int64) bool {
 		l.lost.Store(nil)
 	}
 	if next.Outlasts(*old) {
+		l.now = now
 		l.term.Store(&next)
 	}
 	return true
+}
+
+// heard returns what ties this clock to the cluster's: when a message was sent, and cluster time, no earlier, when it was
+// executed. There must have been a renewal.
+func (l *lease) heard() (sent instant, now int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.term.Load().Sent, l.now
 }
 
 // remaining returns how long the session surely lives yet; 0 for good once it was 0.

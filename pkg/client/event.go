@@ -99,12 +99,12 @@ func (s *Session) receive(m *nats.Msg) {
 	if !gap {
 		s.eventsSeen = max(s.eventsSeen, e.GetEventSeq())
 	}
-	t, l := s.tickets[e.GetTicket()], s.holds[e.GetFence()]
-	show := true
+	t := s.tickets[e.GetTicket()]
+	show, broken := true, false
 	switch e.GetKind() {
 	case coorddv1.Event_GRANTED:
 		if show = t != nil && !t.withdrawn; t != nil {
-			t.grantLocked(e.GetFence(), 0)
+			t.grantLocked(grant{e.GetName(), e.GetFence(), e.GetUntil()}, 0)
 		}
 	case coorddv1.Event_TIMED_OUT:
 		if show = t != nil; t != nil {
@@ -112,12 +112,16 @@ func (s *Session) receive(m *nats.Msg) {
 		}
 	case coorddv1.Event_LOST:
 		if show = false; t != nil { // the loss came before the news of the grant
+			broken = t.names != nil // one of several; the others may be held
 			t.endLocked(lossOf(e.GetReason()))
 		}
 	}
 	s.mu.Unlock()
-	if l != nil && e.GetKind() == coorddv1.Event_LOST {
-		s.drop(l, lossOf(e.GetReason()), e.GetReason())
+	if broken {
+		s.returnSet(t, func() {})
+	}
+	if e.GetKind() == coorddv1.Event_LOST {
+		s.drop(e.GetFence(), lossOf(e.GetReason()), e.GetReason())
 	}
 	if show {
 		s.events.put(Event{Kind: EventKind(e.GetKind().String()), Lock: e.GetName(), Fence: e.GetFence(), Reason: e.GetReason()})

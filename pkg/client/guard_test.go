@@ -18,7 +18,8 @@ func asked(t *testing.T, h *handClock) (*Session, *ticket) {
 	if !s.lease.renew(h.now, 0, int64(time.Second)) {
 		t.Fatal("a new lease is over")
 	}
-	k := &ticket{s: s, name: "x", ctx: t.Context(), seq: 7, queued: make(chan struct{}), settled: make(chan struct{})}
+	k := newTicket(s, &want{noun: "lock", name: "x"}, t.Context())
+	k.seq = 7
 	s.tickets[7] = k
 	return s, k
 }
@@ -44,12 +45,12 @@ func TestALateAnswerBringsNothingBack(t *testing.T) {
 	s, k := asked(t, &handClock{})
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	k.grantLocked(41, 0)
+	k.grantLocked(grant{fence: 41}, 0)
 	if len(s.holds) != 1 {
 		t.Fatal("the grant was not taken")
 	}
 	delete(s.holds, 41) // released
-	k.grantLocked(41, 9)
+	k.grantLocked(grant{fence: 41}, 9)
 	if len(s.holds) != 0 {
 		t.Error("the released hold came back")
 	}
@@ -60,7 +61,7 @@ func TestEventsOfAnotherGenerationAreNotOurs(t *testing.T) {
 	t.Parallel()
 	s, k := asked(t, &handClock{})
 	s.mu.Lock()
-	k.grantLocked(41, 0)
+	k.grantLocked(grant{fence: 41}, 0)
 	s.mu.Unlock()
 	tell := func(generation uint64) {
 		data, err := proto.Marshal(&coorddv1.Event{EventSeq: 1, Kind: coorddv1.Event_SESSION_EXPIRED, Generation: generation})

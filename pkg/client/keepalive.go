@@ -132,9 +132,13 @@ func (s *Session) reconcile(sent instant, rep *coorddv1.SessionReply) {
 		listed[h.GetFence()] = true
 		known[h.GetTicket()] = true
 		if t := s.tickets[h.GetTicket()]; t != nil {
-			t.grantLocked(h.GetFence(), rep.GetIndex())
+			t.grantLocked(grant{h.GetName(), h.GetFence(), h.GetUntil()}, rep.GetIndex())
+		}
+		for _, l := range s.holds[h.GetFence()] {
+			l.renewedLocked(h.GetUntil(), sent, rep.GetNow())
 		}
 	}
+	var broken []*ticket
 	for _, w := range rep.GetWaits() {
 		known[w.GetSeq()] = true
 		t := s.tickets[w.GetSeq()]
@@ -144,11 +148,18 @@ func (s *Session) reconcile(sent instant, rep *coorddv1.SessionReply) {
 		switch w.GetState() {
 		case coorddv1.Wait_QUEUED:
 			t.queueLocked(rep.GetIndex())
+		case coorddv1.Wait_GRANTED:
+			if t.passage { // of others the holds tell
+				t.grantLocked(grant{}, rep.GetIndex())
+			}
 		case coorddv1.Wait_TIMED_OUT:
 			t.endLocked(localError(coorddv1.CodeWaitTimeout, ""))
 		case coorddv1.Wait_CANCELLED:
 			t.endLocked(errCancelled)
 		case coorddv1.Wait_ENDED:
+			if t.names != nil { // one of several; the others may be held
+				broken = append(broken, t)
+			}
 			t.endLocked(ErrLockLost)
 		}
 	}
@@ -157,10 +168,10 @@ func (s *Session) reconcile(sent instant, rep *coorddv1.SessionReply) {
 	later := func(index uint64, learned time.Duration) bool {
 		return canary.Broken(canary.MissingNeedsLaterAnswer) || !rep.GetIncomplete() && (index != 0 && rep.GetIndex() > index || sent.Mono > learned)
 	}
-	var lost []*Lock
-	for fence, l := range s.holds {
-		if !listed[fence] && later(l.index, l.learned) {
-			lost = append(lost, l)
+	var lost []uint64
+	for fence, all := range s.holds {
+		if !listed[fence] && later(all[0].index, all[0].learned) {
+			lost = append(lost, fence)
 		}
 	}
 	var missing []*ticket
@@ -172,10 +183,14 @@ func (s *Session) reconcile(sent instant, rep *coorddv1.SessionReply) {
 	s.eventsSeen = max(s.eventsSeen, rep.GetEventSeq())
 	s.mu.Unlock()
 
-	for _, l := range lost {
-		s.drop(l, ErrLockLost, "the service does not list it any more")
+	for _, fence := range lost {
+		s.drop(fence, ErrLockLost, "the service does not list it any more")
 	}
 	for _, t := range missing {
 		s.askAgain(t)
 	}
+	for _, t := range broken {
+		s.returnSet(t, func() {})
+	}
+	s.returnStrays(sent, rep)
 }

@@ -9,34 +9,71 @@ import (
 	"time"
 
 	coorddv1 "github.com/coordd/coordd/api/coordd/v1"
+	"github.com/coordd/coordd/internal/canary"
+	"github.com/coordd/coordd/pkg/client/internal/clock"
+	terms "github.com/coordd/coordd/pkg/client/lease"
 )
 
-// Lock is one hold of a lock, from its grant to its end. It ends by [Lock.Unlock], with its session, or because
-// it was taken away; the context's cause tells which.
+// Lock is one hold of a lock, from its grant to its end. It ends by [Lock.Unlock], with its session, at the end that
+// [MaxHold] gave it, or because it was taken away; the context's cause tells which. A lock that is taken again is
+// another Lock, with another fence.
 type Lock struct {
 	s     *Session
 	name  string
 	fence uint64
-	outer *Lock // taken under it
+	outer []*Lock  // those that it was taken under
+	set   *LockSet // that it belongs to; nil: none
 
-	ctx      lockContext
+	ctx      heldContext
 	cancel   context.CancelCauseFunc
-	ended    atomic.Pointer[error] // why it ended; set once
-	yielded  atomic.Bool           // a forced release was agreed to
-	released chan struct{}         // closed when the release is known to have come to an end
+	limit    atomic.Pointer[terms.Term] // until, by the client's clock; nil without
+	ended    atomic.Pointer[error]      // why it ended; set once
+	yielded  atomic.Bool                // a forced release was agreed to
+	released chan struct{}              // closed when the release is known to have come to an end
 
 	// Guarded by the session's mutex.
+	until      int64         // cluster time at which the hold ends by itself; 0: never
 	index      uint64        // log index of an answer that showed the hold; 0: only an event did
 	learned    time.Duration // monotonic, when the grant was learned
+	timer      clock.Timer   // fires at limit; nil without
+	reentrant  bool          // others may stand for the same hold
 	release    *call
 	releaseErr error
 }
 
-func newLock(s *Session, name string, fence uint64, ctx context.Context, outer *Lock) *Lock {
-	l := &Lock{s: s, name: name, fence: fence, outer: outer, released: make(chan struct{})}
+func newLock(s *Session, g grant, ctx context.Context, outer []*Lock) *Lock {
+	l := &Lock{s: s, name: g.name, fence: g.fence, until: g.until, outer: outer, released: make(chan struct{})}
 	inner, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	l.ctx, l.cancel = lockContext{inner, l}, cancel
+	l.ctx, l.cancel = heldContext{inner, l}, cancel
 	return l
+}
+
+// renewedLocked takes what an answer says about the end of the hold.
+func (l *Lock) renewedLocked(until int64, sent instant, now int64) {
+	if until != 0 {
+		l.until = until
+		l.boundLocked(sent, now)
+	}
+}
+
+// boundLocked bounds the hold by until, as seen from a message that was sent when the cluster's time was not yet now.
+// Each renewal allows for less drift between the clocks than the one before, so the bound may move on; it never moves once
+// it was reached.
+func (l *Lock) boundLocked(sent instant, now int64) {
+	at := l.s.c.clock.Now()
+	next := terms.NewTerm(sent, at, now, l.until, l.s.lease.drift)
+	if old := l.limit.Load(); old != nil {
+		if left, _ := old.Left(at); left == 0 || !next.Outlasts(*old) {
+			return
+		}
+	}
+	l.limit.Store(&next)
+	left, _ := next.Left(at)
+	if l.timer == nil {
+		l.timer = l.s.c.clock.AfterFunc(left, func() { _ = l.Valid() })
+	} else {
+		l.timer.Reset(left)
+	}
 }
 
 // Name returns the lock's name.
@@ -60,7 +97,22 @@ func (l *Lock) Valid() error {
 		l.end(endOfHold(err))
 		return *l.ended.Load()
 	}
+	if left, bounded := l.ownTime(); bounded && left == 0 {
+		l.s.drop(l.fence, ErrLockLost, "it was held for as long as it may be")
+		l.end(ErrLockLost)
+		return *l.ended.Load()
+	}
 	return nil
+}
+
+// ownTime returns how long the hold has before the end of its own, if it has one.
+func (l *Lock) ownTime() (left time.Duration, bounded bool) {
+	limit := l.limit.Load()
+	if limit == nil || canary.Broken(canary.MaxHoldBoundsValid) {
+		return 0, false
+	}
+	left, _ = limit.Left(l.s.c.clock.Now())
+	return left, true
 }
 
 // Remaining returns for how long the lock is surely held if nothing renews its session; 0 after its end.
@@ -68,13 +120,20 @@ func (l *Lock) Remaining() time.Duration {
 	if l.Valid() != nil {
 		return 0
 	}
-	return l.s.Remaining()
+	left := l.s.Remaining()
+	if own, bounded := l.ownTime(); bounded {
+		left = min(left, own)
+	}
+	return left
 }
 
 // end ends the hold on this side, once, and reports whether this call did it.
 func (l *Lock) end(why error) bool {
 	first := l.ended.CompareAndSwap(nil, &why)
 	l.cancel(*l.ended.Load())
+	if l.set != nil {
+		l.set.end(*l.ended.Load())
+	}
 	return first
 }
 
@@ -99,7 +158,7 @@ func (l *Lock) Verify(ctx context.Context) error {
 	held := rep.GetLock().GetState() == coorddv1.Lock_HELD && slices.ContainsFunc(rep.GetLock().GetHolders(),
 		func(h *coorddv1.Holder) bool { return h.GetFence() == l.fence && h.GetSession() == l.s.id })
 	if !held && l.Valid() == nil {
-		l.s.drop(l, ErrLockLost, "")
+		l.s.drop(l.fence, ErrLockLost, "")
 	}
 	if err := l.Valid(); err != nil {
 		return fmt.Errorf("verify lock %q: %w", l.name, err)
@@ -115,10 +174,15 @@ func (l *Lock) Unlock(ctx context.Context) error {
 	if l.Valid() == nil && l.end(ErrReleased) {
 		l.s.giveBack(l)
 	}
+	return l.awaitRelease(ctx)
+}
+
+// awaitRelease says what came of the release of a lock that has ended on this side.
+func (l *Lock) awaitRelease(ctx context.Context) error {
 	if cause := *l.ended.Load(); cause != ErrReleased {
-		if cause == ErrForced && !l.yielded.Swap(true) {
+		if own, bounded := l.ownTime(); (cause == ErrForced || bounded && own == 0) && !l.yielded.Swap(true) {
 			// The service keeps others out until this holder can't believe in its hold any more. It doesn't now.
-			l.s.release(l.name, l.fence, func(error) {})
+			l.s.release(l.name, l.fence, true, func(error) {})
 		}
 		return fmt.Errorf("unlock %q: %w", l.name, cause)
 	}
@@ -144,44 +208,5 @@ func (l *Lock) Unlock(ctx context.Context) error {
 	return fmt.Errorf("unlock %q: %w", l.name, l.s.c.wire.explain(out, why, true))
 }
 
-// lockContext looks at the clock when it is asked whether it has ended: a timer alone fires late after a pause.
-type lockContext struct {
-	context.Context
-	l *Lock
-}
-
-func (c lockContext) Err() error {
-	if err := c.Context.Err(); err != nil {
-		return err
-	}
-	if c.l.Valid() != nil {
-		// The goroutine that ended the lock may not have come to the context yet.
-		c.l.cancel(*c.l.ended.Load())
-	}
-	return c.Context.Err()
-}
-
-type lockKey struct{}
-
-func (c lockContext) Value(key any) any {
-	if key == (lockKey{}) {
-		return c.l
-	}
-	return c.Context.Value(key)
-}
-
-// heldUnder returns the lock that a context comes from, nil for none.
-func heldUnder(ctx context.Context) *Lock {
-	l, _ := ctx.Value(lockKey{}).(*Lock)
-	return l
-}
-
-// holding returns the fences of the lock and of those that it was taken under.
-func (l *Lock) holding() (fences []uint64) {
-	for ; l != nil; l = l.outer {
-		if l.Valid() == nil {
-			fences = append(fences, l.fence)
-		}
-	}
-	return fences
-}
+// chain is the locks that work under this one's context is done under.
+func (l *Lock) chain() []*Lock { return append([]*Lock{l}, l.outer...) }

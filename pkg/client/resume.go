@@ -91,9 +91,13 @@ func (c *Client) ResumeSession(ctx context.Context, t Token) (*Session, error) {
 		return nil, fmt.Errorf("resume %v: the answer came after its end: %w", t, ErrSessionExpired)
 	}
 	for _, h := range rep.GetHolds() {
-		l := newLock(s, h.GetName(), h.GetFence(), context.Background(), nil)
-		l.index, l.learned = rep.GetIndex(), s.c.clock.Now().Mono
-		s.holds[l.fence] = l
+		entries := uint64(1)
+		if h.GetMode() != coorddv1.Mode_SEMAPHORE { // of which count is the permits
+			entries = max(1, h.GetCount())
+		}
+		for range entries { // each is given back by itself
+			s.holdLocked(newLock(s, grant{h.GetName(), h.GetFence(), h.GetUntil()}, context.Background(), nil), rep.GetIndex())
+		}
 	}
 	if err := s.begin(); err != nil {
 		return nil, err
@@ -103,8 +107,9 @@ func (c *Client) ResumeSession(ctx context.Context, t Token) (*Session, error) {
 			continue
 		}
 		// Nobody waits for it any more: a grant would be a hold without an owner.
-		s.cancelTicket(&ticket{s: s, name: w.GetName(), seq: w.GetSeq(), state: ticketQueued, withdrawn: true,
-			queued: make(chan struct{}), settled: make(chan struct{})}, make(chan struct{}))
+		t := newTicket(s, &want{noun: "wait for", name: w.GetName(), names: w.GetNames()}, context.Background())
+		t.seq, t.state, t.withdrawn = w.GetSeq(), ticketQueued, true
+		s.cancelTicket(t, func() {})
 	}
 	return s, nil
 }

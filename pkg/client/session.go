@@ -47,7 +47,8 @@ type Session struct {
 	flights    int     // messages under way
 	noBatch    bool    // batch is not permitted: single messages for good
 	tickets    map[uint64]*ticket
-	holds      map[uint64]*Lock // by fence
+	holds      map[uint64][]*Lock // by fence; several of a reentrant one
+	strays     map[uint64]stray   // by the ticket's seq
 	eventsSeen uint64
 	expiry     clock.Timer // fires when the lease ends
 }
@@ -85,7 +86,7 @@ func (c *Client) open(ctx context.Context, cfg config) (*Session, error) {
 func (c *Client) newSession(cfg config, id uint64, secret []byte, generation uint64, ttl time.Duration, w window) *Session {
 	s := &Session{c: c, cfg: cfg, id: id, secret: secret, generation: generation, ttl: ttl, window: w,
 		done: make(chan struct{}), kick: make(chan struct{}, 1), nudge: make(chan struct{}, 1), events: newEventQueue(),
-		tickets: make(map[uint64]*ticket), holds: make(map[uint64]*Lock)}
+		tickets: make(map[uint64]*ticket), holds: make(map[uint64][]*Lock), strays: make(map[uint64]stray)}
 	if s.ttl <= 0 {
 		s.ttl = cfg.ttl
 	}
@@ -162,8 +163,13 @@ func (s *Session) end(why error, gone bool) {
 		s.expiry.Stop()
 	}
 	var locks []*Lock
-	for _, l := range s.holds {
-		locks = append(locks, l)
+	for _, all := range s.holds {
+		locks = append(locks, all...)
+	}
+	for _, l := range locks {
+		if l.timer != nil {
+			l.timer.Stop()
+		}
 	}
 	clear(s.holds)
 	calls := s.queue
@@ -262,8 +268,8 @@ func (s *Session) Locks() []*Lock {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := make([]*Lock, 0, len(s.holds))
-	for _, l := range s.holds {
-		out = append(out, l)
+	for _, all := range s.holds {
+		out = append(out, all...)
 	}
 	slices.SortFunc(out, func(a, b *Lock) int {
 		if a.fence < b.fence {

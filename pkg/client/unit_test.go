@@ -201,7 +201,8 @@ func TestATicketOnlyMovesForward(t *testing.T) {
 	c := newClient(config{clock: h})
 	rapid.Check(t, func(t *rapid.T) {
 		s := c.newSession(config{}, 1, nil, 0, time.Second, newWindow(1))
-		k := &ticket{s: s, name: "x", ctx: t.Context(), seq: 7, queued: make(chan struct{}), settled: make(chan struct{})}
+		k := newTicket(s, &want{noun: "lock", name: "x"}, t.Context())
+		k.seq = 7
 		k.withdrawn = rapid.Bool().Draw(t, "withdrawn")
 		s.tickets[7] = k
 		want := "" // how it was settled
@@ -211,9 +212,9 @@ func TestATicketOnlyMovesForward(t *testing.T) {
 			case "queued":
 				k.queueLocked(5)
 			case "granted":
-				k.grantLocked(41, 0)
+				k.grantLocked(grant{fence: 41}, 0)
 			case "granted again":
-				k.grantLocked(41, 9)
+				k.grantLocked(grant{fence: 41}, 9)
 			case "ended":
 				k.endLocked(ErrLockLost)
 			}
@@ -231,8 +232,8 @@ func TestATicketOnlyMovesForward(t *testing.T) {
 				t.Fatalf("settled %v after %q", settled, what)
 			}
 		}
-		if granted := want != "" && want != "ended"; (k.fence == 41) != granted || (len(s.holds) == 1) != (granted && !k.withdrawn) || (k.err != nil) != (want == "ended") {
-			t.Fatalf("settled by %q: fence %d, %d holds, error %v", want, k.fence, len(s.holds), k.err)
+		if granted := want != "" && want != "ended"; (len(k.got) == 1 && k.got[0].fence == 41) != granted || (len(s.holds) == 1) != (granted && !k.withdrawn) || (k.err != nil) != (want == "ended") {
+			t.Fatalf("settled by %q: grants %v, %d holds, error %v", want, k.got, len(s.holds), k.err)
 		}
 	})
 }
