@@ -166,6 +166,7 @@ func TestInOrder(t *testing.T) {
 		{"the same twice", []Hold{val(1, "b"), val(1, "b")}, true},
 		{"a leader of whom nothing is known", []Hold{val(1, "a"), val(2, "?"), val(3, "d")}, true},
 		{"back to an earlier leader", []Hold{val(3, "d"), val(1, "c")}, false},
+		{"back to an earlier leader with the later one's value", []Hold{val(3, "d"), val(1, "d")}, false},
 		{"back to an earlier value", []Hold{val(1, "b"), val(1, "a")}, false},
 		{"another leader's value", []Hold{val(3, "a")}, false},
 	} {
