@@ -34,8 +34,9 @@ func (s *Session) obtain(ctx context.Context, w *want) (_ *ticket, stood bool, e
 				return t, stood, nil
 			}
 			var locked *LockedError
-			if errors.As(t.err, &locked) {
-				return nil, stood, locked
+			var deadlock *DeadlockError
+			if errors.As(t.err, &locked) || errors.As(t.err, &deadlock) {
+				return nil, stood, t.err // they name the lock
 			}
 			return nil, stood, fmt.Errorf("%v: %w", w, t.err)
 		case <-queued:

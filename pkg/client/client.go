@@ -32,6 +32,7 @@ type Client struct {
 	opening  *opening
 
 	sequences *sequenceSet
+	renewals  *renewals
 }
 
 // opening is one attempt to open the default session, shared by all who wait for it.
@@ -58,6 +59,7 @@ func New(nc *nats.Conn, opts ...Option) (*Client, error) {
 func newClient(cfg config) *Client {
 	c := &Client{cfg: cfg, clock: cfg.clock, sessions: make(map[*Session]struct{})}
 	c.sequences = newSequenceSet(c, cfg, c.session)
+	c.renewals = newRenewals(c)
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	return c
 }
@@ -65,7 +67,11 @@ func newClient(cfg config) *Client {
 func (c *Client) start(nc *nats.Conn, own bool) error {
 	c.wire = newWire(nc, own, c.cfg.log, c.clock)
 	c.wire.onAgain = c.renewAll
-	return c.wire.start()
+	if err := c.wire.start(); err != nil {
+		return err
+	}
+	c.wg.Go(c.renewals.run)
+	return nil
 }
 
 // Close releases everything: it ends all sessions of the client, and with them all locks, and closes the

@@ -82,7 +82,14 @@ type LockedError struct {
 // Error says which lock is held by whom.
 func (e *LockedError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "lock %q is held", e.Name)
+	switch {
+	case e.Name != "":
+		fmt.Fprintf(&b, "lock %q is held", e.Name)
+	case e.err != nil && e.err.Message != "": // one of several
+		return e.err.Message
+	default:
+		b.WriteString("a lock is held")
+	}
 	if e.Holder != "" {
 		fmt.Fprintf(&b, " by %s", e.Holder)
 	}
@@ -99,11 +106,31 @@ func (e *LockedError) Error() string {
 // Unwrap returns the *Error that the service answered.
 func (e *LockedError) Unwrap() error { return e.err }
 
+// DeadlockError says that a wait was refused because it would never have ended: each one in the cycle holds what the one
+// before it waits for. It is found with errors.As, as is the *Error inside it. Only what is declared is seen: locks taken
+// with a context that comes from another lock's Context, or from Do.
+type DeadlockError struct {
+	Name  string   // what was asked for
+	Cycle []string // a line for each wait, from this call's on
+	err   *Error
+}
+
+// Error says who waits for whom.
+func (e *DeadlockError) Error() string {
+	return fmt.Sprintf("waiting for %q would be a deadlock: %s", e.Name, strings.Join(e.Cycle, ", "))
+}
+
+// Unwrap returns the *Error that the service answered.
+func (e *DeadlockError) Unwrap() error { return e.err }
+
 // errorOf turns the contract's error into the package's. name is what the request was about.
 func errorOf(e *coorddv1.Error, name string) error {
 	err := &Error{Code: e.GetCode(), Number: int(e.GetNumber()), Message: e.GetMessage(), Retryable: e.GetRetryable(), Leader: e.GetLeader()}
-	if err.Code == coorddv1.CodeLocked {
-		d := e.GetDetails()
+	d := e.GetDetails()
+	switch err.Code {
+	case coorddv1.CodeDeadlock:
+		return &DeadlockError{Name: name, Cycle: d.GetCycle(), err: err}
+	case coorddv1.CodeLocked:
 		return &LockedError{Name: name, Holder: d.GetHolder(), Fence: d.GetFence(), Queue: int(d.GetQueue()), ExpiresIn: d.GetExpiresIn().AsDuration(), err: err}
 	}
 	return err
@@ -123,6 +150,9 @@ func codeOf(err error) string {
 	}
 	return ""
 }
+
+// isUnknown says whether a command may have been executed.
+func isUnknown(err error) bool { return errors.Is(err, ErrOutcomeUnknown) }
 
 // sessionGone says whether the service says that the session has ended (or never was).
 func sessionGone(err error) bool {

@@ -213,10 +213,15 @@ func (s *Session) sendBatch(calls []*call) (again []*call) {
 // settle finishes a call with its answer, or with why there is none.
 func (s *Session) settle(c *call, reply []byte, err error) {
 	var locked *LockedError
+	var deadlock *DeadlockError
 	switch {
 	case err == nil:
 	case errors.As(err, &locked):
 		locked.Name = c.name
+	case errors.As(err, &deadlock):
+		if deadlock.Name = c.name; c.ticket != nil {
+			deadlock.Name = c.ticket.place()
+		}
 	case sessionGone(err):
 		s.end(fmt.Errorf("%w: %w", ErrSessionExpired, err), true)
 		if s.tries(c) > 1 && !canary.Broken(canary.UnknownAfterRepeat) { // the try before this one may have been executed

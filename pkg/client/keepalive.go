@@ -19,43 +19,6 @@ const (
 	keepalivePatience = 500 * time.Millisecond
 )
 
-// keepAlive renews the session until it ends.
-func (s *Session) keepAlive() {
-	timer := s.c.clock.NewTimer(s.interval())
-	defer timer.Stop()
-	last := s.c.clock.Now().Mono
-	for {
-		select {
-		case <-s.ctx.Done():
-			return
-		case <-s.nudge:
-			timer.Reset(max(0, s.interval()-(s.c.clock.Now().Mono-last)))
-			continue
-		case <-s.kick:
-		case <-timer.C():
-		}
-		last = s.c.clock.Now().Mono
-		s.renew()
-		timer.Reset(s.interval())
-	}
-}
-
-// soon asks for a renewal at once.
-func (s *Session) soon() {
-	select {
-	case s.kick <- struct{}{}:
-	default: // asked for already
-	}
-}
-
-// sooner says that a renewal may be due earlier than before.
-func (s *Session) sooner() {
-	select {
-	case s.nudge <- struct{}{}:
-	default: // said already
-	}
-}
-
 // interval returns the time until the next renewal is due.
 func (s *Session) interval() time.Duration {
 	every := s.ttl / 3
@@ -69,6 +32,17 @@ func (s *Session) interval() time.Duration {
 	return every
 }
 
+// patience is how long a renewal of a session with that TTL has for its first answer.
+func patience(ttl time.Duration) time.Duration { return min(keepalivePatience, ttl/4) }
+
+// keepalive encodes a renewal, as of now.
+func (s *Session) keepalive() ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return proto.Marshal(&coorddv1.SessionKeepaliveRequest{Session: s.id, Secret: s.secret, Generation: s.generation,
+		Ack: s.window.floor, EventsSeen: s.eventsSeen, Cluster: s.c.clusterID()})
+}
+
 // renew sends keepalives until one is answered or the session ends.
 func (s *Session) renew() {
 	if s.Err() != nil {
@@ -76,33 +50,37 @@ func (s *Session) renew() {
 	}
 	out, err := s.c.wire.do(s.ctx, &request{
 		subject: subjectOf(s.cfg.namespace, "session.keepalive", ""),
-		patient: min(keepalivePatience, s.ttl/4),
+		patient: patience(s.ttl),
 		begin:   func() bool { return s.Err() == nil }, // what the clock says is lost is never renewed
-		body: func() ([]byte, error) {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			return proto.Marshal(&coorddv1.SessionKeepaliveRequest{Session: s.id, Secret: s.secret, Generation: s.generation,
-				Ack: s.window.floor, EventsSeen: s.eventsSeen, Cluster: s.c.clusterID()})
-		},
+		body:    s.keepalive,
 	})
 	switch {
 	case err == nil:
-	case sessionGone(err):
+		s.takeRenewal(out.sent, out.data)
+	case codeOf(err) != "":
+		s.notRenewed(err)
+	default: // the session or the connection ended
+	}
+}
+
+// notRenewed takes a refusal that repeating would not mend.
+func (s *Session) notRenewed(err error) {
+	if sessionGone(err) {
 		s.end(fmt.Errorf("%w: %w", ErrSessionExpired, err), true)
 		return
-	case codeOf(err) != "":
-		// Nothing that repeating would mend. The lease runs out by itself if it stays so.
-		s.cfg.log.Warn("renew the session", "session", s.id, "error", err)
-		return
-	default:
-		return // the session or the connection ended
 	}
+	// The lease runs out by itself if it stays so.
+	s.cfg.log.Warn("renew the session", "session", s.id, "error", err)
+}
+
+// takeRenewal takes the answer to a keepalive that was sent at sent.
+func (s *Session) takeRenewal(sent instant, data []byte) {
 	var rep coorddv1.SessionReply
-	if err := unmarshal(out.data, &rep); err != nil {
+	if err := unmarshal(data, &rep); err != nil {
 		s.cfg.log.Warn("renew the session: the answer can't be read", "session", s.id, "error", err)
 		return
 	}
-	s.renewed(out.sent, &rep)
+	s.renewed(sent, &rep)
 }
 
 // renewed takes the answer to a keepalive that was sent at sent.

@@ -33,7 +33,8 @@ type request struct {
 // outcome is what came of a request.
 type outcome struct {
 	data      []byte
-	sent      instant // when the try was sent that the answer belongs to
+	try       int     // that the answer belongs to
+	sent      instant // when that was sent
 	delivered int     // tries that somebody may have executed, the answered one included
 	trouble   error   // why no try was answered so far: ErrNoLeader, ErrTimeout or what a retryable answer says
 }
@@ -127,7 +128,7 @@ func (w *wire) do(ctx context.Context, r *request) (out outcome, err error) {
 					w.fruitless(x.sent[a.try])
 				} else if e := replyError(a.msg); e == nil {
 					w.answeredHere()
-					out.data, out.sent = a.msg.Data, x.sent[a.try]
+					out.data, out.try, out.sent = a.msg.Data, a.try, x.sent[a.try]
 					return out, nil
 				} else if w.answeredHere(); !e.GetRetryable() {
 					return out, errorOf(e, "")

@@ -81,7 +81,7 @@ type Rig struct {
 
 // Message is what passes the relay.
 type Message struct {
-	Verb  string // lock.acquire, …, batch; evt for events
+	Verb  string // lock.acquire, …, batch; evt for events, watch for transitions
 	Name  string // encoded, or the session of an event
 	Body  []byte
 	Event *coorddv1.Event // of evt
@@ -143,6 +143,9 @@ func (r *Rig) startFront() (err error) {
 		return err
 	}
 	if _, err := r.in.Subscribe("coord.v1.*.evt.*", r.event); err != nil {
+		return err
+	}
+	if _, err := r.in.Subscribe("coord.v1.*.watch.*", r.event); err != nil {
 		return err
 	}
 	if err := r.in.Flush(); err != nil {
@@ -289,9 +292,11 @@ func (r *Rig) status(m *nats.Msg) { _ = r.out.Publish(m.Reply, nil) }
 
 func (r *Rig) event(m *nats.Msg) {
 	parts := strings.Split(m.Subject, ".")
-	msg := Message{Verb: "evt", Name: parts[len(parts)-1], Body: m.Data}
-	msg.Event = new(coorddv1.Event)
-	_ = unmarshal(m.Data, msg.Event)
+	msg := Message{Verb: parts[3], Name: parts[len(parts)-1], Body: m.Data}
+	if msg.Verb == "evt" {
+		msg.Event = new(coorddv1.Event)
+		_ = unmarshal(m.Data, msg.Event)
+	}
 	f := r.fate(msg)
 	if f.DropReply || f.DropRequest {
 		return

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -31,9 +32,10 @@ type Session struct {
 	ctx    context.Context // ends with the session; its cause is Err
 	cancel context.CancelCauseFunc
 	done   chan struct{}
-	kick   chan struct{} // asks for a renewal at once
-	nudge  chan struct{} // says that interval may have become shorter
 	wg     sync.WaitGroup
+
+	renewal renewal     // guarded by the client's renewals
+	busy    atomic.Bool // its last renewal was refused for the moment
 
 	events    *eventQueue
 	sub       *nats.Subscription
@@ -85,7 +87,7 @@ func (c *Client) open(ctx context.Context, cfg config) (*Session, error) {
 
 func (c *Client) newSession(cfg config, id uint64, secret []byte, generation uint64, ttl time.Duration, w window) *Session {
 	s := &Session{c: c, cfg: cfg, id: id, secret: secret, generation: generation, ttl: ttl, window: w,
-		done: make(chan struct{}), kick: make(chan struct{}, 1), nudge: make(chan struct{}, 1), events: newEventQueue(),
+		done: make(chan struct{}), events: newEventQueue(),
 		tickets: make(map[uint64]*ticket), holds: make(map[uint64][]*Lock), strays: make(map[uint64]stray)}
 	if s.ttl <= 0 {
 		s.ttl = cfg.ttl
@@ -110,9 +112,13 @@ func (s *Session) begin() error {
 		return ErrClosed
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.expiry = s.c.clock.AfterFunc(s.lease.remaining(), func() { _ = s.Err() })
-	s.wg.Go(s.keepAlive)
+	ended := s.err != nil
+	if ended { // before there was a timer to stop
+		s.expiry.Stop()
+	}
+	s.mu.Unlock()
+	s.c.renewals.add(s)
 	return nil
 }
 
@@ -198,6 +204,7 @@ func (s *Session) end(why error, gone bool) {
 		s.cfg.log.Warn("the session is lost", "session", s.id, "error", why)
 		s.farewell()
 	}
+	s.c.renewals.remove(s)
 	s.c.disown(s)
 }
 
