@@ -27,6 +27,17 @@ const (
 	ReleaseNamesFence       Guard = "release-names-fence"
 	ForcedHoldBlocks        Guard = "forced-hold-blocks"
 	QueueInArrivalOrder     Guard = "queue-in-arrival-order"
+	WriterStopsReaders      Guard = "writer-stops-readers"
+	PermitsWithinLimit      Guard = "permits-within-limit"
+	AllAtOnce               Guard = "all-at-once"
+	CycleIsFound            Guard = "cycle-is-found"
+	DelayedHoldBlocks       Guard = "delayed-hold-blocks"
+	MaxHoldEnds             Guard = "max-hold-ends"
+	ResumeRenewsAll         Guard = "resume-renews-all"
+	DeadDoNotCount          Guard = "dead-do-not-count"
+	HandOverToLive          Guard = "hand-over-to-live"
+	LeavingLetsIn           Guard = "leaving-lets-in"
+	VersionOfCommands       Guard = "version-of-commands"
 	FenceIsCounted          Guard = "fence-is-counted"
 	RestoreRaisesFence      Guard = "restore-raises-fence"
 	PlainSubscriptions      Guard = "plain-subscriptions"
@@ -81,6 +92,17 @@ var coordinationGuards = []Info{
 	{ReleaseNamesFence, "coordination, release by name", "a release frees whatever hold the lock has now"},
 	{ForcedHoldBlocks, "coordination, forced hold beside a believer", "a forced release grants the lock while its holder still believes in it"},
 	{QueueInArrivalOrder, "coordination, locks", "the ticket that came last is served first"},
+	{WriterStopsReaders, "coordination, locks", "readers that come later overtake a writer that waits, which starves"},
+	{PermitsWithinLimit, "coordination, locks", "a semaphore gives out more permits than its limit"},
+	{AllAtOnce, "coordination, acquire-all", "a ticket of several locks is granted when the first of them is free"},
+	{CycleIsFound, "coordination, deadlock", "requests that wait for each other wait for ever"},
+	{DelayedHoldBlocks, "coordination, lock-delay", "the lock of an expired holder with a lock-delay is granted at once"},
+	{MaxHoldEnds, "coordination, max-hold", "a holder that never lets go keeps its lock for ever"},
+	{ResumeRenewsAll, "coordination, resume", "of several locks of one ticket, a resumed session gets a new fence for the first one alone"},
+	{DeadDoNotCount, "coordination, order of ends", "a session that ended goes on to count at a barrier"},
+	{HandOverToLive, "coordination, election", "a lock is handed over to whoever is next when the session that was named waits no more"},
+	{LeavingLetsIn, "coordination, locks", "readers wait on behind a writer that gave up"},
+	{VersionOfCommands, "coordination, cluster version", "a leader proposes what a member can't read yet"},
 	{FenceIsCounted, "coordination, fence from the index", "fences go on from the index of the entry"},
 	{RestoreRaisesFence, "coordination, fences", "a restored cluster gives out the fences of the old one again"},
 	{PlainSubscriptions, "coordination, queue group", "leaders, old and new, share a queue group"},

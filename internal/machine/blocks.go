@@ -13,8 +13,9 @@ import (
 // bytes, so that a block that is changed, missing, repeated or moved is found. Blocks are numbered from 0. The
 // last one is empty; nothing behind it is read.
 
-// SnapshotVersion is the version of snapshots that this program writes and reads.
-const SnapshotVersion = 1
+// SnapshotVersion is the version of snapshots that this program writes. It reads version 1 too, which had exclusive
+// locks alone.
+const SnapshotVersion = 2
 
 // ErrSnapshot is wrapped by every refusal of Restore that is not an error of its reader.
 var ErrSnapshot = errors.New("machine: snapshot can't be restored")
@@ -75,9 +76,10 @@ func (b *blockWriter) end() error {
 
 // blockReader reads what blockWriter wrote.
 type blockReader struct {
-	r      io.Reader
-	number uint32
-	buf    []byte
+	r       io.Reader
+	version byte
+	number  uint32
+	buf     []byte
 }
 
 func newBlockReader(r io.Reader) (*blockReader, error) {
@@ -88,10 +90,11 @@ func newBlockReader(r io.Reader) (*blockReader, error) {
 	if string(head[:len(snapshotMagic)]) != snapshotMagic {
 		return nil, fmt.Errorf("%w: it is not a snapshot", ErrSnapshot)
 	}
-	if v := binary.BigEndian.Uint16(head[len(snapshotMagic):]); v != SnapshotVersion {
-		return nil, fmt.Errorf("%w: version %d, this program reads %d", ErrSnapshot, v, SnapshotVersion)
+	v := binary.BigEndian.Uint16(head[len(snapshotMagic):])
+	if v < 1 || v > SnapshotVersion {
+		return nil, fmt.Errorf("%w: version %d, this program reads up to %d", ErrSnapshot, v, SnapshotVersion)
 	}
-	return &blockReader{r: r}, nil
+	return &blockReader{r: r, version: byte(v)}, nil
 }
 
 // next returns the records of the next block, good until the call after; none at the end.

@@ -13,7 +13,7 @@ var errInconsistent = errors.New("inconsistent state")
 // check verifies what holds between any two entries: locks, queues, tickets, sessions and deadlines tell the
 // same story. Tests call it after every entry, Restore once. It reads everything: O(n log n).
 func (m *Machine) check() error {
-	c := &checker{m: m}
+	c := &checker{m: m, in: map[string]*space{}}
 	if err := m.locks.Check(); err != nil {
 		return err
 	}
@@ -23,13 +23,21 @@ func (m *Machine) check() error {
 	if m.endedUpTo > m.now || m.domain > 1<<15-1 || m.now < 0 || m.endedUpTo < 0 {
 		c.fail("ended up to %d, now %d, domain %d", m.endedUpTo, m.now, m.domain)
 	}
-	if m.locks.Len()+m.locks.Waiting() > MaxTickets || m.sessions.Len() > MaxSessions || m.seqs.Len() > MaxSequences {
+	if err := m.barriers.Check(); err != nil {
+		return err
+	}
+	if err := m.latches.Check(); err != nil {
+		return err
+	}
+	if m.places() > MaxTickets || m.sessions.Len() > MaxSessions || m.seqs.Len() > MaxSequences {
 		c.fail("a quota is exceeded")
 	}
 	c.sessions()
 	c.tickets()
 	c.holds()
+	c.timelines()
 	c.sequences()
+	c.spaces()
 	if c.err == nil && m.due.Len() != c.due {
 		c.fail("%d deadlines are indexed, %d are there", m.due.Len(), c.due)
 	}
@@ -41,6 +49,16 @@ type checker struct {
 	err             error
 	due             int // deadlines that must be indexed
 	granted, queued int
+	atGates         int
+	in              map[string]*space // what there is in each namespace
+}
+
+// space returns what was counted in a namespace.
+func (c *checker) space(ns string) *space {
+	if c.in[ns] == nil {
+		c.in[ns] = &space{name: ns}
+	}
+	return c.in[ns]
 }
 
 func (c *checker) fail(format string, args ...any) {
@@ -61,9 +79,12 @@ func (c *checker) indexed(d due) {
 
 func (c *checker) sessions() {
 	m := c.m
-	in, nonces := map[string]int{}, 0
+	nonces := 0
 	m.sessions.Scan(func(id uint64, s *session) bool {
-		in[s.namespace]++
+		c.space(s.namespace).sessions++
+		if s.in != m.spaces[s.namespace] {
+			c.fail("session %d is not counted in its namespace", id)
+		}
 		c.indexed(due{at: s.deadline, kind: dueSession, a: id})
 		switch {
 		case s.id != id || id == 0 || id > m.lastSession:
@@ -85,13 +106,8 @@ func (c *checker) sessions() {
 		c.ended(s)
 		return c.err == nil
 	})
-	if c.err == nil && (nonces != len(m.nonces) || len(in) != len(m.sessionsIn)) {
-		c.fail("%d nonces for %d sessions that have one, %d namespaces for %d", len(m.nonces), nonces, len(m.sessionsIn), len(in))
-	}
-	for ns, n := range in { // all must agree: the order doesn't matter
-		if m.sessionsIn[ns] != n || n > MaxSessionsPerNamespace {
-			c.fail("namespace %s counts %d sessions and has %d", ns, m.sessionsIn[ns], n)
-		}
+	if c.err == nil && nonces != len(m.nonces) {
+		c.fail("%d nonces for %d sessions that have one", len(m.nonces), nonces)
 	}
 }
 
@@ -103,7 +119,7 @@ func (c *checker) replies(s *session) {
 		if _, both := c.m.ticket(s.id, st.seq); both {
 			c.fail("session %d has a reply and a ticket for seq %d", s.id, st.seq)
 		}
-		if st.reply.Session != nil || st.reply.Closed != 0 || st.reply.Lock != nil && st.reply.Lock.Holders != nil {
+		if st.reply.Session != nil || st.reply.Closed != 0 || st.reply.Lock != nil && (st.reply.Lock.Holders != nil || st.reply.Lock.Fences != nil) {
 			c.fail("session %d stores a reply that a snapshot loses, seq %d", s.id, st.seq)
 		}
 	}
@@ -120,47 +136,92 @@ func (c *checker) ended(s *session) {
 
 func (c *checker) tickets() {
 	m := c.m
-	live, ended := map[uint64]int{}, map[uint64]int{}
+	holds, waits, ended := map[uint64]int{}, map[uint64]int{}, map[uint64]int{}
 	m.tickets.Scan(func(t *ticket) bool {
 		s, ok := m.sessions.Get(t.session)
 		if !ok || keyNamespace(t.key) != s.namespace || checkName(t.name()) != "" || t.seq == 0 || t.seq > s.highest {
 			c.fail("ticket %d of session %d for %q", t.seq, t.session, t.key)
 			return false
 		}
-		if t.ended() {
+		if t.errand > forLatch || (t.errand == forAll && !t.ended()) != (t.several != nil) {
+			c.fail("ticket %d of session %d has errand %d and several locks: %t", t.seq, t.session, t.errand, t.several != nil)
+			return false
+		}
+		switch {
+		case t.ended():
 			ended[t.session]++
 			if t.arrival != 0 || t.until != 0 {
 				c.fail("ticket %d of session %d is over and has a place", t.seq, t.session)
 			}
-			return c.err == nil
-		}
-		live[t.session]++
-		if t.state == TicketGranted {
-			c.granted++
-			h, ok := m.locks.Hold(t.key, t.fence)
-			if !ok || !h.Live() || h.Session != t.session || h.Ticket != t.seq || t.arrival != 0 || t.until != 0 || t.reason != "" {
-				c.fail("ticket %d of session %d is granted %q under fence %d, the hold is %+v", t.seq, t.session, t.key, t.fence, h)
-			}
-			return c.err == nil
-		}
-		c.queued++
-		w, ok := m.locks.Waiter(t.key, t.arrival)
-		if !ok || w.Session != t.session || w.Ticket != t.seq || w.Until != t.until || t.fence != 0 || t.reason != "" {
-			c.fail("ticket %d of session %d waits for %q at place %d, the queue has %+v", t.seq, t.session, t.key, t.arrival, w)
-		}
-		if t.until != locks.Forever {
-			c.indexed(due{at: t.until, kind: dueWait, a: t.session, b: t.seq})
+		case t.holds():
+			holds[t.session] += t.places()
+			c.granted += t.places()
+			c.holdsOf(t)
+		default:
+			waits[t.session] += t.places()
+			c.space(s.namespace).waiters += t.places()
+			c.placesOf(t)
 		}
 		return c.err == nil
 	})
 	m.sessions.Scan(func(id uint64, s *session) bool {
-		if s.liveCount != live[id] || len(s.ended) != ended[id] || s.liveCount > MaxTicketsPerSession {
-			c.fail("session %d counts %d live and %d ended tickets and has %d and %d", id, s.liveCount, len(s.ended), live[id], ended[id])
+		if s.holds != holds[id] || s.waits != waits[id] || len(s.ended) != ended[id] || s.holds+s.waits > MaxTicketsPerSession {
+			c.fail("session %d counts %d holds, %d waits and %d ended tickets and has %d, %d and %d", id, s.holds, s.waits, len(s.ended),
+				holds[id], waits[id], ended[id])
 		}
 		return c.err == nil
 	})
-	if c.queued != m.locks.Waiting() {
-		c.fail("%d tickets wait, %d are in queues", c.queued, m.locks.Waiting())
+	if c.queued != m.locks.Waiting() || c.atGates != m.barriers.Waiting()+m.latches.Waiting() {
+		c.fail("%d tickets wait for locks, %d are in queues; %d at barriers and latches, %d are there", c.queued, m.locks.Waiting(), c.atGates,
+			m.barriers.Waiting()+m.latches.Waiting())
+	}
+}
+
+// holdsOf compares a granted ticket with its holds.
+func (c *checker) holdsOf(t *ticket) {
+	if t.several != nil && (len(t.several.keys) == 0 || len(t.several.fences) != len(t.several.keys)) {
+		c.fail("ticket %d of session %d has %d locks and %d fences", t.seq, t.session, len(t.several.keys), len(t.several.fences))
+		return
+	}
+	if key, fence := t.place(0); key != t.key || fence != t.fence || t.arrival != 0 || t.reason != "" {
+		c.fail("ticket %d of session %d for %q is granted %q under fence %d", t.seq, t.session, t.key, key, fence)
+	}
+	for i := range t.places() {
+		key, fence := t.place(i)
+		h, ok := c.m.locks.Hold(key, fence)
+		if !ok || !h.Live() || h.Session != t.session || h.Ticket != t.seq || h.Until != t.until || Mode(h.Mode) != t.mode || h.Permits != uint64(t.count) {
+			c.fail("ticket %d of session %d is granted %q under fence %d, the hold is %+v", t.seq, t.session, key, fence, h)
+		}
+	}
+}
+
+// placesOf compares a waiting ticket with its places.
+func (c *checker) placesOf(t *ticket) {
+	if t.fence != 0 || t.reason != "" || t.several != nil && (len(t.several.keys) == 0 || t.several.keys[0] != t.key || t.several.fences != nil) {
+		c.fail("ticket %d of session %d waits and has fence %d", t.seq, t.session, t.fence)
+		return
+	}
+	if t.until != locks.Forever {
+		c.indexed(due{at: t.until, kind: dueWait, a: t.session, b: t.seq})
+	}
+	if t.isGate() {
+		c.atGates++
+		p, ok := c.m.barriers.Party(t.key, t.arrival)
+		if t.errand == forLatch {
+			p, ok = c.m.latches.Party(t.key, t.arrival)
+		}
+		if !ok || p.Session != t.session || p.Ticket != t.seq || p.Until != t.until {
+			c.fail("ticket %d of session %d waits at %q, where %+v is", t.seq, t.session, t.key, p)
+		}
+		return
+	}
+	for i := range t.places() {
+		c.queued++
+		key, _ := t.place(i)
+		w, ok := c.m.locks.Waiter(key, t.arrival)
+		if !ok || w.Session != t.session || w.Ticket != t.seq || w.Until != t.until || Mode(w.Mode) != t.mode || w.Permits != uint64(t.count) {
+			c.fail("ticket %d of session %d waits for %q at place %d, the queue has %+v", t.seq, t.session, key, t.arrival, w)
+		}
 	}
 }
 
@@ -168,36 +229,95 @@ func (c *checker) holds() {
 	m := c.m
 	live := 0
 	m.locks.Locks("", func(l *locks.Lock) bool {
-		for i := range l.Holds {
-			h := l.Holds[i]
+		c.space(keyNamespace(l.Key)).holds += len(l.Holds)
+		for _, h := range l.Holds {
+			d := due{at: h.Until, kind: dueHold, a: h.Fence}
 			if h.Live() {
-				live++ // and one of the granted tickets, since each of them has a hold of its own
+				live++ // and one of the granted tickets', since each of their holds is one of its own
 			} else {
-				c.indexed(due{at: h.DelayedUntil, kind: dueDelay, a: h.Fence})
-				if d, ok := m.due.Get(due{at: h.DelayedUntil, kind: dueDelay, a: h.Fence}); ok && d.key != l.Key {
-					c.fail("the delay of %q is indexed for %q", l.Key, d.key)
-				}
+				d = due{at: h.DelayedUntil, kind: dueDelay, a: h.Fence}
+			}
+			if d.at == 0 {
+				continue
+			}
+			c.indexed(d)
+			if is, ok := m.due.Get(d); ok && is.key != l.Key {
+				c.fail("the end of a hold of %q is indexed for %q", l.Key, is.key)
 			}
 		}
 		return c.err == nil
 	})
 	if live != c.granted {
-		c.fail("%d live holds, %d granted tickets", live, c.granted)
+		c.fail("%d live holds, %d of granted tickets", live, c.granted)
+	}
+}
+
+// timelines: each lock that isn't free has one, if entries of version 2 brought it to be so, and of the free ones not
+// too many have.
+func (c *checker) timelines() {
+	m := c.m
+	free := 0
+	m.timelines.all.Scan(func(key string, k *mark) bool {
+		if _, held := m.locks.Get(key); held != (k.slot == nil) {
+			c.fail("the timeline of %q says that it is free: %t", key, held)
+		}
+		if k.slot != nil {
+			free++
+			if k.slot.key != key || k.slot.number > m.timelines.freed {
+				c.fail("the timeline of %q is that of %q, free as the %dth of %d", key, k.slot.key, k.slot.number, m.timelines.freed)
+			}
+		}
+		if k.length == 0 || k.length > longTimeline || uint64(k.length) > k.number {
+			c.fail("the timeline of %q has %d of %d transitions", key, k.length, k.number)
+			return false
+		}
+		number := k.number
+		for n := k.length; k != nil; k = k.prev {
+			if k.number != number || k.length != n || k.kind == 0 || k.kind > TransitionReentered || k.index > m.index {
+				c.fail("transition %d of %q has number %d, kind %d and index %d", number, key, k.number, k.kind, k.index)
+				return false
+			}
+			n--
+			number--
+		}
+		return c.err == nil
+	})
+	listed, last := 0, uint64(0)
+	for s := m.unheld.first; s != nil && listed <= free; s = s.next {
+		if listed++; s.number <= last {
+			c.fail("free lock %q stands behind the %dth", s.key, last)
+		}
+		last = s.number
+	}
+	if free != m.unheld.n || listed != free || free > MaxFreeTimelines {
+		c.fail("%d free locks have a timeline, %d are counted and %d listed", free, m.unheld.n, listed)
+	}
+	if m.version < 1 || m.version < 2 && m.timelines.all.Len() > 0 {
+		c.fail("version %d and %d timelines", m.version, m.timelines.all.Len())
 	}
 }
 
 func (c *checker) sequences() {
-	in := map[string]int{}
 	c.m.seqs.Ascend("", func(key string, _ idgen.Sequence) bool {
-		in[keyNamespace(key)]++
+		c.space(keyNamespace(key)).seqs++
 		return true
 	})
-	if len(in) != len(c.m.seqsIn) {
-		c.fail("%d namespaces with sequences, %d counted", len(in), len(c.m.seqsIn))
+}
+
+// spaces: what namespaces count is what they have.
+func (c *checker) spaces() {
+	m := c.m
+	m.barriers.All("", func(b *locks.Barrier) bool { c.space(keyNamespace(b.Key)).gates++; return true })
+	m.latches.All("", func(l *locks.Latch) bool { c.space(keyNamespace(l.Key)).gates++; return true })
+	if len(c.in) != len(m.spaces) {
+		c.fail("%d namespaces have something, %d are counted", len(c.in), len(m.spaces))
 	}
-	for ns, n := range in { // all must agree: the order doesn't matter
-		if c.m.seqsIn[ns] != n {
-			c.fail("namespace %s counts %d sequences and has %d", ns, c.m.seqsIn[ns], n)
+	for ns, has := range c.in { // all must agree: the order doesn't matter
+		if counts := m.spaces[ns]; counts == nil || *counts != *has {
+			c.fail("namespace %s counts %+v and has %+v", ns, counts, has)
+		}
+		if has.sessions > MaxSessionsPerNamespace || has.gates > MaxGatesPerNamespace || has.seqs > MaxSequencesPerNamespace {
+			c.fail("a quota of namespace %s is exceeded: %+v", ns, has)
 		}
 	}
 }

@@ -5,29 +5,57 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+
+	"github.com/coordd/coordd/internal/canary"
 )
 
 // An entry's data is: version (1 byte), number of commands, commands. A command is: kind (1 byte), flags
 // (1 byte), the secret's hash if flagged, the envelope if flagged, and what is compared when a seq comes
-// again: namespace, name and body.
+// again: namespace, name and body. A command has the same bytes in each version that knows it.
 
-// CommandVersion is the version of an entry's data that this program writes and reads.
-const CommandVersion = 1
+// CommandVersion is the highest version of an entry's data that this program writes and reads. It reads all lower
+// ones too. Version 1 knows exclusive locks, sessions and sequences; version 2 all kinds of commands.
+const CommandVersion = 2
 
 const (
 	flagSecret   = 1 << 0
 	flagEnvelope = 1 << 1
+	flagExtended = 1 << 2 // an acquire with what version 1 doesn't know behind the rest
 )
 
 // ErrEncode is wrapped by what EncodeCommands refuses: a command whose body is not that of its kind.
 var ErrEncode = errors.New("machine: command can't be encoded")
 
-// EncodeCommands encodes the data of one log entry: one command or more. Equal commands give equal bytes.
+// ErrVersion is wrapped by what EncodeCommandsAs refuses because the version doesn't know it yet.
+var ErrVersion = errors.New("machine: the command needs a later version than all members have")
+
+// EncodeCommands encodes the data of one log entry, one command or more, in the lowest version that knows all of
+// them. Equal commands give equal bytes.
 func EncodeCommands(cs []Command) ([]byte, error) {
+	version := byte(1)
+	for i := range cs {
+		version = max(version, versionOf(&cs[i]))
+	}
+	return encode(version, cs)
+}
+
+// EncodeCommandsAs encodes the data of one log entry in the version that all members read (0 counts as 1), or in this
+// program's where theirs is higher. ErrVersion: a command needs a higher one, and may be proposed later.
+func EncodeCommandsAs(members uint32, cs []Command) ([]byte, error) {
+	version := byte(min(max(members, 1), CommandVersion))
+	for i := range cs {
+		if need := versionOf(&cs[i]); need > version && !canary.Broken(canary.VersionOfCommands) {
+			return nil, fmt.Errorf("%w: command %d of kind %d needs version %d, all members have %d", ErrVersion, i, cs[i].Kind, need, version)
+		}
+	}
+	return encode(version, cs)
+}
+
+func encode(version byte, cs []Command) ([]byte, error) {
 	if len(cs) == 0 {
 		return nil, fmt.Errorf("%w: no command", ErrEncode)
 	}
-	b := appendUint(append(make([]byte, 0, 96*len(cs)), CommandVersion), uint64(len(cs)))
+	b := appendUint(append(make([]byte, 0, 96*len(cs)), version), uint64(len(cs)))
 	for i := range cs {
 		if err := checkBody(&cs[i]); err != nil {
 			return nil, fmt.Errorf("%w: command %d: %w", ErrEncode, i, err)
@@ -37,17 +65,36 @@ func EncodeCommands(cs []Command) ([]byte, error) {
 	return b, nil
 }
 
-// DecodeCommands is the reverse of EncodeCommands. It accepts nothing that EncodeCommands doesn't write.
+// versionOf returns the lowest version that knows a command.
+func versionOf(c *Command) byte {
+	switch c.Kind {
+	case KindLockAcquireAll, KindLockHandOver, KindElectionProclaim, KindBarrierWait, KindLatchSet, KindLatchCountDown, KindLatchWait:
+		return 2
+	case KindLockAcquire:
+		if a := c.Acquire; a != nil && (a.Mode == Shared || a.Mode == Semaphore || a.extended()) {
+			return 2
+		}
+	}
+	return 1
+}
+
+// extended reports whether an acquire has what version 1 doesn't know.
+func (a *Acquire) extended() bool {
+	return a.Count|a.Limit != 0 || a.Delay|a.MaxHold != 0 || a.Reentrant || len(a.Holding) > 0 || len(a.Value) > 0
+}
+
+// DecodeCommands is the reverse of EncodeCommandsAs. It accepts nothing that EncodeCommandsAs doesn't write.
 func DecodeCommands(data []byte) ([]Command, error) {
-	cs, _, err := decodeCommands(data)
+	_, cs, _, err := decodeCommands(data)
 	return cs, err
 }
 
-// decodeCommands also returns the hash of each command that can come again under one seq.
-func decodeCommands(data []byte) ([]Command, []uint64, error) {
+// decodeCommands also returns the version, and the hash of each command that can come again under one seq.
+func decodeCommands(data []byte) (byte, []Command, []uint64, error) {
 	r := &reader{data: data}
-	if v := r.byte(); r.err == nil && v != CommandVersion {
-		return nil, nil, fmt.Errorf("%w: commands of version %d, this program reads %d", errWire, v, CommandVersion)
+	r.version = r.byte()
+	if v := r.version; r.err == nil && (v < 1 || v > CommandVersion) {
+		return 0, nil, nil, fmt.Errorf("%w: commands of version %d, this program reads up to %d", errWire, v, CommandVersion)
 	}
 	n := r.uint()
 	const least = 4 // bytes of a command: kind, flags, two lengths
@@ -55,22 +102,23 @@ func decodeCommands(data []byte) ([]Command, []uint64, error) {
 		r.fail("impossible number of commands")
 	}
 	if r.err != nil {
-		return nil, nil, r.err
+		return 0, nil, nil, r.err
 	}
 	cs, hashes := make([]Command, n), make([]uint64, n)
 	for i := range cs {
 		hashes[i] = r.command(&cs[i])
 		if r.err != nil {
-			return nil, nil, fmt.Errorf("command %d: %w", i, r.err)
+			return 0, nil, nil, fmt.Errorf("command %d: %w", i, r.err)
 		}
 	}
-	return cs, hashes, r.done()
+	return r.version, cs, hashes, r.done()
 }
 
 // checkBody makes sure that a command has the body of its kind and no other.
 func checkBody(c *Command) error {
 	has := [...]bool{c.Init != nil, c.Serving != nil, c.Open != nil, c.Resume != nil, c.Acquire != nil, c.Cancel != nil,
-		c.Release != nil, c.Force != nil, c.Create != nil, c.Alloc != nil, c.Advance != nil}
+		c.Release != nil, c.Force != nil, c.Create != nil, c.Alloc != nil, c.Advance != nil, c.AcquireAll != nil, c.HandOver != nil,
+		c.Proclaim != nil, c.BarrierWait != nil, c.LatchSet != nil, c.LatchCountDown != nil, c.LatchWait != nil}
 	want := -1
 	switch c.Kind {
 	case KindInit:
@@ -95,6 +143,20 @@ func checkBody(c *Command) error {
 		want = 9
 	case KindSeqAdvance:
 		want = 10
+	case KindLockAcquireAll:
+		want = 11
+	case KindLockHandOver:
+		want = 12
+	case KindElectionProclaim:
+		want = 13
+	case KindBarrierWait:
+		want = 14
+	case KindLatchSet:
+		want = 15
+	case KindLatchCountDown:
+		want = 16
+	case KindLatchWait:
+		want = 17
 	case KindTick, KindNotServing, KindSessionKeepalive, KindSessionClose, KindSeqDelete:
 	default:
 		return fmt.Errorf("kind %d is not known", c.Kind)
@@ -114,6 +176,9 @@ func appendCommand(b []byte, c *Command) []byte {
 	}
 	if c.Session|c.Generation|c.Seq|c.Ack|c.EventsSeen != 0 || c.NotAfter != 0 {
 		flags |= flagEnvelope
+	}
+	if c.Kind == KindLockAcquire && c.Acquire.extended() {
+		flags |= flagExtended
 	}
 	b = append(b, byte(c.Kind), flags)
 	if flags&flagSecret != 0 {
@@ -149,6 +214,37 @@ func appendBody(b []byte, c *Command) []byte {
 		b = append(b, byte(c.Acquire.Mode))
 		b = appendInt(b, c.Acquire.Wait)
 		b = appendMap(b, c.Acquire.Metadata)
+		if c.Acquire.extended() {
+			b = appendUint(b, c.Acquire.Count)
+			b = appendUint(b, c.Acquire.Limit)
+			b = appendInt(b, c.Acquire.Delay)
+			b = appendInt(b, c.Acquire.MaxHold)
+			b = appendBool(b, c.Acquire.Reentrant)
+			b = appendUints(b, c.Acquire.Holding)
+			b = appendBytes(b, c.Acquire.Value)
+		}
+	case KindLockAcquireAll:
+		b = appendStrings(b, c.AcquireAll.Names)
+		b = appendInt(b, c.AcquireAll.Wait)
+		b = appendInt(b, c.AcquireAll.Delay)
+		b = appendInt(b, c.AcquireAll.MaxHold)
+		b = appendMap(b, c.AcquireAll.Metadata)
+		b = appendUints(b, c.AcquireAll.Holding)
+	case KindLockHandOver:
+		b = appendUint(b, c.HandOver.Fence)
+		b = appendUint(b, c.HandOver.To)
+	case KindElectionProclaim:
+		b = appendUint(b, c.Proclaim.Fence)
+		b = appendBytes(b, c.Proclaim.Value)
+	case KindBarrierWait:
+		b = appendUint(b, c.BarrierWait.Parties)
+		b = appendInt(b, c.BarrierWait.Wait)
+	case KindLatchSet:
+		b = appendUint(b, c.LatchSet.Count)
+	case KindLatchCountDown:
+		b = appendUint(b, c.LatchCountDown.N)
+	case KindLatchWait:
+		b = appendInt(b, c.LatchWait.Wait)
 	case KindLockCancel:
 		b = appendUint(b, c.Cancel.Ticket)
 	case KindLockRelease:
@@ -181,7 +277,11 @@ func appendBody(b []byte, c *Command) []byte {
 func (r *reader) command(c *Command) uint64 {
 	c.Kind = Kind(r.byte())
 	flags := r.byte()
-	if flags&^(flagSecret|flagEnvelope) != 0 {
+	known := byte(flagSecret | flagEnvelope)
+	if c.Kind == KindLockAcquire && r.version >= 2 {
+		known |= flagExtended
+	}
+	if flags&^known != 0 {
 		r.fail("unknown flags")
 	}
 	if flags&flagSecret != 0 {
@@ -204,14 +304,17 @@ func (r *reader) command(c *Command) uint64 {
 	compared := r.data
 	c.Namespace = r.string()
 	c.Name = r.string()
-	r.body(c)
+	r.body(c, flags&flagExtended != 0)
+	if r.err == nil && r.version < versionOf(c) {
+		r.fail(fmt.Sprintf("a command that needs version %d in an entry of version %d", versionOf(c), r.version))
+	}
 	if r.err != nil {
 		return 0
 	}
 	return commandHash(c.Kind, compared[:len(compared)-len(r.data)])
 }
 
-func (r *reader) body(c *Command) {
+func (r *reader) body(c *Command, extended bool) {
 	switch c.Kind {
 	case KindTick, KindNotServing, KindSessionKeepalive, KindSessionClose, KindSeqDelete:
 	case KindInit:
@@ -227,7 +330,28 @@ func (r *reader) body(c *Command) {
 	case KindSessionResume:
 		c.Resume = &Resume{Nonce: r.bytes()}
 	case KindLockAcquire:
-		c.Acquire = &Acquire{Mode: Mode(r.byte()), Wait: r.int(), Metadata: r.stringMap()}
+		a := &Acquire{Mode: Mode(r.byte()), Wait: r.int(), Metadata: r.stringMap()}
+		if c.Acquire = a; extended {
+			a.Count, a.Limit, a.Delay, a.MaxHold, a.Reentrant = r.uint(), r.uint(), r.int(), r.int(), r.bool()
+			a.Holding, a.Value = r.uints(), r.bytes()
+			if !a.extended() {
+				r.fail("an empty extension is flagged")
+			}
+		}
+	case KindLockAcquireAll:
+		c.AcquireAll = &AcquireAll{Names: r.strings(), Wait: r.int(), Delay: r.int(), MaxHold: r.int(), Metadata: r.stringMap(), Holding: r.uints()}
+	case KindLockHandOver:
+		c.HandOver = &HandOver{Fence: r.uint(), To: r.uint()}
+	case KindElectionProclaim:
+		c.Proclaim = &Proclaim{Fence: r.uint(), Value: r.bytes()}
+	case KindBarrierWait:
+		c.BarrierWait = &BarrierWait{Parties: r.uint(), Wait: r.int()}
+	case KindLatchSet:
+		c.LatchSet = &LatchSet{Count: r.uint()}
+	case KindLatchCountDown:
+		c.LatchCountDown = &LatchCountDown{N: r.uint()}
+	case KindLatchWait:
+		c.LatchWait = &LatchWait{Wait: r.int()}
 	case KindLockCancel:
 		c.Cancel = &Cancel{Ticket: r.uint()}
 	case KindLockRelease:

@@ -16,7 +16,8 @@ import (
 // anyCommand draws a command of any kind with any values.
 func anyCommand(t *rapid.T) Command {
 	kinds := []Kind{KindInit, KindTick, KindServing, KindNotServing, KindSessionOpen, KindSessionKeepalive, KindSessionResume, KindSessionClose,
-		KindLockAcquire, KindLockCancel, KindLockRelease, KindLockForceRelease, KindSeqCreate, KindSeqAlloc, KindSeqAdvance, KindSeqDelete}
+		KindLockAcquire, KindLockCancel, KindLockRelease, KindLockForceRelease, KindSeqCreate, KindSeqAlloc, KindSeqAdvance, KindSeqDelete,
+		KindLockAcquireAll, KindLockHandOver, KindElectionProclaim, KindBarrierWait, KindLatchSet, KindLatchCountDown, KindLatchWait}
 	i64, u64, text := rapid.Int64(), rapid.Uint64(), rapid.String()
 	meta := func() map[string]string {
 		m := rapid.MapOfN(text, text, 0, 4).Draw(t, "metadata")
@@ -24,6 +25,20 @@ func anyCommand(t *rapid.T) Command {
 			return nil
 		}
 		return m
+	}
+	fences := func() []uint64 {
+		fs := rapid.SliceOfN(u64, 0, 3).Draw(t, "fences")
+		if len(fs) == 0 {
+			return nil
+		}
+		return fs
+	}
+	names := func() []string {
+		ns := rapid.SliceOfN(text, 0, 3).Draw(t, "names")
+		if len(ns) == 0 {
+			return nil
+		}
+		return ns
 	}
 	nonce := func() []byte {
 		b := rapid.SliceOfN(rapid.Byte(), 0, 70).Draw(t, "nonce")
@@ -52,6 +67,25 @@ func anyCommand(t *rapid.T) Command {
 		c.Resume = &Resume{Nonce: nonce()}
 	case KindLockAcquire:
 		c.Acquire = &Acquire{Mode: Mode(rapid.Byte().Draw(t, "mode")), Wait: i64.Draw(t, "wait"), Metadata: meta()}
+		if a := c.Acquire; yes.Draw(t, "extended") {
+			a.Count, a.Limit, a.Delay, a.MaxHold = u64.Draw(t, "count"), u64.Draw(t, "limit"), i64.Draw(t, "delay"), i64.Draw(t, "maxHold")
+			a.Reentrant, a.Holding, a.Value = yes.Draw(t, "reentrant"), fences(), nonce()
+		}
+	case KindLockAcquireAll:
+		c.AcquireAll = &AcquireAll{Names: names(), Wait: i64.Draw(t, "wait"), Delay: i64.Draw(t, "delay"), MaxHold: i64.Draw(t, "maxHold"),
+			Metadata: meta(), Holding: fences()}
+	case KindLockHandOver:
+		c.HandOver = &HandOver{Fence: u64.Draw(t, "fence"), To: u64.Draw(t, "to")}
+	case KindElectionProclaim:
+		c.Proclaim = &Proclaim{Fence: u64.Draw(t, "fence"), Value: nonce()}
+	case KindBarrierWait:
+		c.BarrierWait = &BarrierWait{Parties: u64.Draw(t, "parties"), Wait: i64.Draw(t, "wait")}
+	case KindLatchSet:
+		c.LatchSet = &LatchSet{Count: u64.Draw(t, "count")}
+	case KindLatchCountDown:
+		c.LatchCountDown = &LatchCountDown{N: u64.Draw(t, "n")}
+	case KindLatchWait:
+		c.LatchWait = &LatchWait{Wait: i64.Draw(t, "wait")}
 	case KindLockCancel:
 		c.Cancel = &Cancel{Ticket: u64.Draw(t, "ticket")}
 	case KindLockRelease:
@@ -82,7 +116,7 @@ func TestCommandsRoundTrip(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, hashes, err := decodeCommands(data)
+		_, got, hashes, err := decodeCommands(data)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -93,8 +127,11 @@ func TestCommandsRoundTrip(t *testing.T) {
 		for i := range cs {
 			cs[i].Session, cs[i].Generation, cs[i].Seq, cs[i].Ack, cs[i].NotAfter, cs[i].EventsSeen, cs[i].Secret = 1, 2, 3, 4, 5, 6, secretOf("q")
 		}
-		data, _ = EncodeCommands(cs)
-		_, others, _ := decodeCommands(data)
+		// And the same in each version that knows it: a client may repeat it while the cluster is upgraded.
+		if data, err = EncodeCommandsAs(CommandVersion, cs); err != nil {
+			t.Fatal(err)
+		}
+		_, _, others, _ := decodeCommands(data)
 		if diff := cmp.Diff(hashes, others); diff != "" {
 			t.Fatal(diff)
 		}
@@ -103,7 +140,9 @@ func TestCommandsRoundTrip(t *testing.T) {
 
 func TestCommandHashTellsCommandsApart(t *testing.T) {
 	t.Parallel()
-	cs := []Command{acquireCommand("x", 0), acquireCommand("x", 1), acquireCommand("y", 0), releaseCommand("x", 1), cancelCommand("x", 1),
+	cs := []Command{want{count: 1}.of("x"), want{limit: 1}.of("x"), want{mode: Shared}.of("x"), want{reentrant: true}.of("x"), want{holding: []uint64{1}}.of("x"),
+		want{value: "v"}.of("x"), want{delay: 1}.of("x"), want{maxHold: 1}.of("x"), allCommand(0, "x"), barrierCommand("x", 1, 0), latchSetCommand("x", 1),
+		countDownCommand("x", 1), latchWaitCommand("x", 1), handOverCommand("x", 1, 2), proclaimCommand("x", 1, "v"), acquireCommand("x", 0), acquireCommand("x", 1), acquireCommand("y", 0), releaseCommand("x", 1), cancelCommand("x", 1),
 		{Kind: KindLockAcquire, Namespace: "n", Name: "x", Acquire: &Acquire{Mode: Exclusive}},
 		{Kind: KindLockAcquire, Name: "x", Acquire: &Acquire{Mode: Exclusive, Metadata: map[string]string{"a": "b"}}},
 		{Kind: KindSeqDelete, Name: "x"}, {Kind: KindSessionClose, Name: "x"}}
@@ -111,7 +150,7 @@ func TestCommandHashTellsCommandsApart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, hashes, _ := decodeCommands(data)
+	_, _, hashes, _ := decodeCommands(data)
 	seen := map[uint64]int{}
 	for i, h := range hashes {
 		if j, dup := seen[h]; dup {
@@ -151,19 +190,26 @@ func TestDecodeRefusesEverythingButTheOneEncoding(t *testing.T) {
 	swapped := bytes.Replace(good, []byte("\x01a\x011\x01b\x012"), []byte("\x01b\x012\x01a\x011"), 1)
 	twice := bytes.Replace(good, []byte("\x01a\x011\x01b\x012"), []byte("\x01a\x011\x01a\x012"), 1)
 	for name, data := range map[string][]byte{
-		"trailing byte":   append(append([]byte{}, good...), 0),
-		"no commands":     {CommandVersion, 0},
-		"too many":        {CommandVersion, 200, 1, 2, 0, 0, 0},
-		"long varint":     {CommandVersion, 0x81, 0, 2, 0, 0, 0},
-		"unknown flags":   {CommandVersion, 1, byte(KindTick), 4, 0, 0},
-		"empty envelope":  {CommandVersion, 1, byte(KindTick), flagEnvelope, 0, 0, 0, 0, 0, 0, 0, 0},
-		"empty secret":    append(append([]byte{CommandVersion, 1, byte(KindTick), flagSecret}, make([]byte, 16)...), 0, 0),
-		"truth value 2":   {CommandVersion, 1, byte(KindLockForceRelease), 0, 0, 0, 1, 0, 2},
-		"large domain":    {CommandVersion, 1, byte(KindInit), 0, 0, 0, 0x80, 0x80, 4},
-		"unsorted map":    swapped,
-		"a key twice":     twice,
-		"another version": append([]byte{CommandVersion + 1}, good[1:]...),
-		"unknown kind":    {CommandVersion, 1, 250, 0, 0, 0},
+		"trailing byte":    append(append([]byte{}, good...), 0),
+		"no commands":      {CommandVersion, 0},
+		"version 0":        {0, 1, byte(KindTick), 0, 0, 0},
+		"too many":         {CommandVersion, 200, 1, 2, 0, 0, 0},
+		"long varint":      {CommandVersion, 0x81, 0, 2, 0, 0, 0},
+		"unknown flags":    {CommandVersion, 1, byte(KindTick), 4, 0, 0},
+		"empty envelope":   {CommandVersion, 1, byte(KindTick), flagEnvelope, 0, 0, 0, 0, 0, 0, 0, 0},
+		"empty secret":     append(append([]byte{CommandVersion, 1, byte(KindTick), flagSecret}, make([]byte, 16)...), 0, 0),
+		"truth value 2":    {CommandVersion, 1, byte(KindLockForceRelease), 0, 0, 0, 1, 0, 2},
+		"large domain":     {CommandVersion, 1, byte(KindInit), 0, 0, 0, 0x80, 0x80, 4},
+		"unsorted map":     swapped,
+		"a key twice":      twice,
+		"another version":  append([]byte{CommandVersion + 1}, good[1:]...),
+		"unknown kind":     {CommandVersion, 1, 250, 0, 0, 0},
+		"empty extension":  {2, 1, byte(KindLockAcquire), flagExtended, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0},
+		"extended before":  {1, 1, byte(KindLockAcquire), flagExtended, 0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0},
+		"extended tick":    {2, 1, byte(KindTick), flagExtended, 0, 0},
+		"shared before":    {1, 1, byte(KindLockAcquire), 0, 0, 0, byte(Shared), 0, 0},
+		"too early a kind": {1, 1, byte(KindLatchSet), 0, 0, 0, 1},
+		"too many names":   {2, 1, byte(KindLockAcquireAll), 0, 0, 0, 0xff, 0xff, 3, 0, 0, 0, 0, 0},
 	} {
 		if _, err := DecodeCommands(data); err == nil {
 			t.Errorf("%s is accepted", name)
@@ -193,6 +239,31 @@ func TestCommandsHaveTheBytesThatTheyAlwaysHad(t *testing.T) {
 	}
 }
 
+func TestOlderMembersAreNotSentWhatTheyDoNotKnow(t *testing.T) {
+	t.Parallel()
+	plain := acquireCommand("x", 0)
+	for _, c := range []Command{want{mode: Shared}.of("x"), want{mode: Semaphore, limit: 1}.of("x"), want{value: "v"}.of("x"), want{reentrant: true}.of("x"),
+		allCommand(0, "x"), handOverCommand("x", 1, 2), proclaimCommand("x", 1, ""), barrierCommand("x", 2, 0), latchSetCommand("x", 1),
+		countDownCommand("x", 1), latchWaitCommand("x", 0)} {
+		for _, members := range []uint32{0, 1} {
+			if _, err := EncodeCommandsAs(members, []Command{plain, c}); !errors.Is(err, ErrVersion) {
+				t.Errorf("kind %d for members of version %d: %v", c.Kind, members, err)
+			}
+		}
+		if data, err := EncodeCommands([]Command{plain, c}); err != nil || data[0] != 2 {
+			t.Errorf("kind %d: %v", c.Kind, err)
+		}
+	}
+	for members, version := range map[uint32]byte{0: 1, 1: 1, 2: 2, 7: CommandVersion} {
+		if data, err := EncodeCommandsAs(members, []Command{plain}); err != nil || data[0] != version {
+			t.Errorf("members of version %d get an entry of version %d: %v", members, data[0], err)
+		}
+	}
+	if data, err := EncodeCommands([]Command{plain}); err != nil || data[0] != 1 {
+		t.Error(err)
+	}
+}
+
 // commandsOfEachKind are commands of all kinds, with nothing in them, and with texts of n bytes and the largest numbers.
 func commandsOfEachKind(n int) (cs []Command) {
 	text, most := strings.Repeat("t", n), uint64(math.MaxUint64)
@@ -207,6 +278,12 @@ func commandsOfEachKind(n int) (cs []Command) {
 			Cycle: true, Strict: true, MaxRange: math.MaxInt64}},
 		{Kind: KindSeqAlloc, Alloc: &SeqAlloc{Count: math.MaxInt64, MinCount: math.MinInt64}}, {Kind: KindSeqAdvance, Advance: &SeqAdvance{To: math.MinInt64}},
 		{Kind: KindSeqDelete},
+		{Kind: KindLockAcquire, Acquire: &Acquire{Mode: Semaphore, Wait: -1, Count: most, Limit: most, Delay: math.MaxInt64, MaxHold: math.MinInt64, Reentrant: true,
+			Holding: []uint64{most, 0}, Value: []byte(text + "v"), Metadata: metadata}},
+		{Kind: KindLockAcquireAll, AcquireAll: &AcquireAll{Names: []string{text, "", text}, Wait: math.MinInt64, Delay: -1, MaxHold: 1, Metadata: metadata, Holding: []uint64{most}}},
+		{Kind: KindLockHandOver, HandOver: &HandOver{Fence: most, To: most}}, {Kind: KindElectionProclaim, Proclaim: &Proclaim{Fence: most, Value: []byte(text + "v")}},
+		{Kind: KindBarrierWait, BarrierWait: &BarrierWait{Parties: most, Wait: math.MaxInt64}}, {Kind: KindLatchSet, LatchSet: &LatchSet{Count: most}},
+		{Kind: KindLatchCountDown, LatchCountDown: &LatchCountDown{N: most}}, {Kind: KindLatchWait, LatchWait: &LatchWait{Wait: math.MinInt64}},
 	} {
 		full.Namespace, full.Name, full.Secret = text, text, SecretHash{1}
 		full.Session, full.Generation, full.Seq, full.Ack, full.EventsSeen, full.NotAfter = most, most, most, most, most, math.MinInt64
@@ -215,6 +292,9 @@ func commandsOfEachKind(n int) (cs []Command) {
 	return append(cs, Command{Kind: KindInit, Init: &Init{}}, Command{Kind: KindServing, Serving: &Serving{}}, Command{Kind: KindSessionOpen, Open: &Open{}},
 		Command{Kind: KindSessionResume, Resume: &Resume{}}, Command{Kind: KindLockAcquire, Acquire: &Acquire{}}, Command{Kind: KindLockCancel, Cancel: &Cancel{}},
 		Command{Kind: KindLockRelease, Release: &Release{}}, Command{Kind: KindLockForceRelease, Force: &Force{}}, Command{Kind: KindSeqCreate, Create: &SeqCreate{}},
+		Command{Kind: KindLockAcquireAll, AcquireAll: &AcquireAll{}}, Command{Kind: KindLockHandOver, HandOver: &HandOver{}},
+		Command{Kind: KindElectionProclaim, Proclaim: &Proclaim{}}, Command{Kind: KindBarrierWait, BarrierWait: &BarrierWait{}}, Command{Kind: KindLatchSet, LatchSet: &LatchSet{}},
+		Command{Kind: KindLatchCountDown, LatchCountDown: &LatchCountDown{}}, Command{Kind: KindLatchWait, LatchWait: &LatchWait{}},
 		Command{Kind: KindSeqAlloc, Alloc: &SeqAlloc{}}, Command{Kind: KindSeqAdvance, Advance: &SeqAdvance{}})
 }
 
@@ -225,7 +305,7 @@ func FuzzDecodeCommands(f *testing.F) {
 		for i := range all {
 			if data, err := EncodeCommands(all[i : i+1]); err != nil {
 				f.Fatal(err)
-			} else if n < MaxOwnerBytes || i < 16 {
+			} else if n < MaxOwnerBytes || i < 24 {
 				f.Add(data)
 			}
 		}
@@ -259,7 +339,7 @@ func FuzzDecodeCommands(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again, err := EncodeCommands(cs)
+		again, err := EncodeCommandsAs(uint32(data[0]), cs)
 		if err != nil || !bytes.Equal(again, data) {
 			t.Fatalf("%x was decoded and encoded to %x (%v)", data, again, err)
 		}

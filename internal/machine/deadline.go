@@ -7,7 +7,8 @@ import "github.com/coordd/coordd/internal/canary"
 const (
 	dueSession uint8 = 1 // a: session
 	dueDelay   uint8 = 2 // a: fence of the delayed hold; key: its lock
-	dueWait    uint8 = 3 // a: session, b: seq of the ticket
+	dueHold    uint8 = 3 // a: fence of a hold with a max-hold; key: its lock
+	dueWait    uint8 = 4 // a: session, b: seq of the ticket
 )
 
 // due is one deadline. Its key is not part of its order.
@@ -34,7 +35,8 @@ func dueOrder(x, y due) bool {
 //
 // The dead leave their queues first, all of them, and only then are locks handed on. Going through the
 // deadlines once instead would grant a lock to a waiter whose session ended a moment earlier, or whose wait
-// did, and take it back in the same entry.
+// did, and take it back in the same entry. What leaves may let in those who stand behind it: that comes last, when
+// everything that blocks has ended.
 func (m *Machine) endDue() {
 	m.endedUpTo = m.now
 	for {
@@ -55,7 +57,8 @@ func (m *Machine) endDue() {
 				continue
 			}
 			m.mine = m.ticketsOf(d.a, m.mine[:0])
-			m.leaveQueues(m.mine)
+			old, _ := m.sessions.Get(d.a)
+			m.leaveQueues(m.edit(old), m.mine, "session expired")
 		case dueWait:
 			m.timeOut(d.a, d.b)
 		}
@@ -65,10 +68,12 @@ func (m *Machine) endDue() {
 		case dueSession:
 			m.expire(d.a)
 		case dueDelay:
-			h, _ := m.locks.Hold(d.key, d.a)
-			m.free(d.key, h)
+			m.endDelay(d.key, d.a)
+		case dueHold:
+			m.endMaxHold(d.key, d.a)
 		}
 	}
+	m.settleTouched()
 	m.forgetMine()
 	clear(m.ending)
 	m.ending = m.ending[:0]
@@ -77,12 +82,12 @@ func (m *Machine) endDue() {
 // timeOut ends a wait, unless its session ended before it.
 func (m *Machine) timeOut(session, seq uint64) {
 	t, _ := m.ticket(session, seq)
-	if _, waits := m.locks.Leave(t.key, t.arrival); !waits {
+	old, _ := m.sessions.Get(session)
+	s := m.edit(old)
+	if !m.leave(s, t, "the wait ended") {
 		return
 	}
 	m.totals.timeouts++
-	old, _ := m.sessions.Get(session)
-	s := m.edit(old)
 	told := m.emit(s, Event{Kind: EventTimedOut, Name: t.name(), Ticket: t.seq, Generation: s.generation, Reason: "the wait ended"})
 	m.endTicket(s, t, TicketTimedOut, "the wait ended", 0, told)
 }
@@ -95,9 +100,9 @@ func (m *Machine) expire(id uint64) {
 	m.emit(s, Event{Kind: EventSessionExpired, Generation: s.generation, Reason: "expired"})
 	m.mine = m.ticketsOf(id, m.mine[:0])
 	if canary.Broken(canary.DeadLeaveQueuesFirst) {
-		m.leaveQueues(m.mine)
+		m.leaveQueues(s, m.mine, "session expired")
 	}
-	m.totals.expiredHolds += m.releaseAll(m.mine)
+	m.totals.expiredHolds += m.releaseAll(s, m.mine, s.deadline)
 	if canary.Broken(canary.EndedIsRemoved) {
 		return
 	}

@@ -16,6 +16,13 @@ const (
 	MaxMetadataBytes  = 4 << 10 // keys and values together
 	MaxNonceBytes     = 64
 	MaxReasonBytes    = 256
+	MaxValueBytes     = 4 << 10 // of an election
+	MaxHolding        = 64      // fences that an acquire says to hold
+	MaxNames          = 256     // of one acquire-all
+	MaxLimit          = 1<<31 - 1
+	MaxParties        = 10_000 // of a barrier
+	MaxDelay          = int64(24 * time.Hour)
+	MinMaxHold        = int64(time.Millisecond)
 
 	MinTTL = int64(time.Second)
 	MaxTTL = int64(24 * time.Hour)
@@ -24,16 +31,27 @@ const (
 	Window = 1024
 )
 
-// Quotas. What exceeds one is refused with QUOTA; what exists is never evicted.
+// Quotas. What exceeds one is refused with QUOTA; what exists is never evicted. A ticket counts as often as it has
+// holds or places in queues: that of an acquire-all once for each of its names.
 const (
 	MaxSessions              = 1_000_000
 	MaxSessionsPerNamespace  = 100_000
 	MaxTickets               = 4_000_000 // holds and waiters, of all sessions
 	MaxTicketsPerSession     = 10_000    // so that a keepalive's answer fits in a message
+	MaxHoldsPerNamespace     = 2_000_000
+	MaxWaitersPerNamespace   = 1_000_000
+	MaxGatesPerNamespace     = 10_000 // barriers and latches
 	MaxSequences             = 100_000
 	MaxSequencesPerNamespace = 10_000
 	MaxEndedTickets          = 1024 // ends of tickets that a session hasn't acknowledged
 	maxResumes               = 16   // resume nonces that a session remembers
+)
+
+// Timelines. Transitions is how many of a lock's last transitions are kept; MaxFreeTimelines of how many free locks:
+// of more, those that have been free for the longest time are forgotten.
+const (
+	Transitions      = 16
+	MaxFreeTimelines = 16_384
 )
 
 // keepalivesPerTTL is how often clients renew a session in one TTL; a grace contains one interval.
@@ -115,16 +133,57 @@ func checkOpen(c *Command) string {
 }
 
 // checkAcquire returns what is wrong with an acquire besides its name, or "".
-func checkAcquire(a *Acquire) string {
+func checkAcquire(a *Acquire) (Code, string) {
 	switch {
-	case a.Mode == Shared, a.Mode == Semaphore:
-		return "shared locks and semaphores are not supported by this version"
-	case a.Mode != Exclusive:
-		return fmt.Sprintf("lock mode %d is not supported by this version", a.Mode)
-	case a.Wait < 0 && a.Wait != NoWaitLimit:
-		return fmt.Sprintf("a wait of %s is negative", time.Duration(a.Wait))
+	case a.Mode < Exclusive || a.Mode > Semaphore:
+		return CodeBadRequest, fmt.Sprintf("lock mode %d is not supported by this version", a.Mode)
+	case a.Mode == Semaphore && (a.Limit == 0 || a.Limit > MaxLimit):
+		return CodeBadRequest, fmt.Sprintf("a semaphore's limit is 1 to %d, not %d", MaxLimit, a.Limit)
+	case a.Mode == Semaphore && a.Count > a.Limit:
+		return CodeBadRequest, fmt.Sprintf("%d permits are more than the limit of %d: they would never be free", a.Count, a.Limit)
+	case a.Mode == Semaphore && a.Reentrant:
+		return CodeBadRequest, "a semaphore is not reentrant"
+	case a.Mode != Semaphore && a.Limit != 0:
+		return CodeBadRequest, "only a semaphore has a limit"
+	case a.Mode != Semaphore && a.Count > 1:
+		return CodeBadRequest, "only a semaphore is acquired with a count"
+	case len(a.Value) > MaxValueBytes:
+		return CodeTooLarge, fmt.Sprintf("the value has %d bytes, at most %d are allowed", len(a.Value), MaxValueBytes)
 	}
-	return checkMetadata(a.Metadata)
+	return checkWait(a.Wait, a.Delay, a.MaxHold, a.Holding, a.Metadata)
+}
+
+// checkWait returns what is wrong with what all ways to acquire have in common, or "".
+func checkWait(wait, delay, maxHold int64, holding []uint64, metadata map[string]string) (Code, string) {
+	switch {
+	case wait < 0 && wait != NoWaitLimit:
+		return CodeBadRequest, fmt.Sprintf("a wait of %s is negative", time.Duration(wait))
+	case delay < 0 || delay > MaxDelay:
+		return CodeBadRequest, fmt.Sprintf("a lock-delay is 0 to 24h, not %s", time.Duration(delay))
+	case maxHold != 0 && maxHold < MinMaxHold:
+		return CodeBadRequest, fmt.Sprintf("a max-hold is at least 1ms, or 0 for none, not %s", time.Duration(maxHold))
+	case len(holding) > MaxHolding:
+		return CodeBadRequest, fmt.Sprintf("an acquire says to hold at most %d fences, not %d", MaxHolding, len(holding))
+	}
+	return CodeBadRequest, checkMetadata(metadata)
+}
+
+// checkNames returns what is wrong with the names of an acquire-all, or "".
+func checkNames(names []string) (Code, string) {
+	if len(names) == 0 || len(names) > MaxNames {
+		return CodeBadRequest, fmt.Sprintf("acquire-all takes 1 to %d names, not %d", MaxNames, len(names))
+	}
+	seen := make(map[string]bool, len(names))
+	for _, name := range names {
+		if bad := checkName(name); bad != "" {
+			return CodeBadName, bad
+		}
+		if seen[name] {
+			return CodeBadRequest, fmt.Sprintf("acquire-all has the name %q twice", name)
+		}
+		seen[name] = true
+	}
+	return OK, ""
 }
 
 // waitEnd returns the instant at which an acquire's wait ends.

@@ -422,7 +422,7 @@ func TestOtherModesAreRefused(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	a := r.open("a", time.Hour)
-	for _, mode := range []Mode{0, Shared, Semaphore, 77} {
+	for _, mode := range []Mode{0, 4, 77} {
 		c := acquireCommand("x", 0)
 		c.Acquire.Mode = mode
 		if got := r.want(a.do(c), CodeBadRequest); !strings.Contains(got.Detail.Text, "not supported by this version") {
@@ -440,7 +440,7 @@ func TestTicketQuotaPerSession(t *testing.T) {
 	r := newRig(t)
 	a := r.open("a", time.Hour)
 	s, _ := r.m.sessions.Get(a.id)
-	s.liveCount = MaxTicketsPerSession
+	s.holds = MaxTicketsPerSession
 	data, _ := EncodeCommands([]Command{a.fill(acquireCommand("x", 0))})
 	res := r.m.Apply(Entry{Index: r.index + 1, Term: r.term, Time: int64(r.now), Command: true, Data: data})
 	if res.Replies[0].Code != CodeQuota {

@@ -34,11 +34,16 @@ type state struct {
 	serving     bool
 	domain      uint16
 	lastSession uint64
+	version     byte // the highest one of the entries so far: what it knows has happened on all members
 
 	sessions *btree.Map[uint64, *session]
 	tickets  *btree.BTreeG[*ticket] // by (session, seq)
 	locks    *locks.Table
+	barriers *locks.Barriers
+	latches  *locks.Latches
 	seqs     *idgen.Table
+
+	timelines timelines // of locks
 
 	totals totals
 }
@@ -59,20 +64,25 @@ type Machine struct {
 	stamp uint64
 
 	// What follows is made from the state and never saved.
-	due        *btree.BTreeG[due] // everything that has a deadline
-	nonces     map[digest]uint64  // open's (namespace, secret, nonce) → session
-	sessionsIn map[string]int     // namespace → sessions
-	seqsIn     map[string]int     // namespace → sequences
-	live       View
+	due    *btree.BTreeG[due] // everything that has a deadline
+	nonces map[digest]uint64  // open's (namespace, secret, nonce) → session
+	spaces map[string]*space  // counters of each namespace that has something
+	unheld freeList           // free locks that have a timeline
+	live   View
 
 	// The effects of the entry that is being applied.
 	events       []Event
+	changes      []Change
 	waited, held []int64
+	noted        *mark // the last transition, and the key of its lock
+	notedKey     string
 
 	// Scratch, empty between uses.
-	grants []locks.Grant
-	mine   []*ticket
-	ending []due
+	grants  []locks.Grant
+	mine    []*ticket
+	ending  []due
+	touched []string // keys of locks whose queues were left
+	asked   [1]string
 }
 
 // New returns the machine of an empty log.
@@ -82,13 +92,17 @@ func New() *Machine {
 			sessions: btree.NewMap[uint64, *session](0),
 			tickets:  btree.NewBTreeGOptions(ticketOrder, btree.Options{NoLocks: true}),
 			locks:    locks.New(),
+			barriers: locks.NewBarriers(),
+			latches:  locks.NewLatches(),
 			seqs:     idgen.NewTable(),
+
+			timelines: newTimelines(),
+			version:   1,
 		},
-		stamp:      1,
-		due:        btree.NewBTreeGOptions(dueOrder, btree.Options{NoLocks: true}),
-		nonces:     map[digest]uint64{},
-		sessionsIn: map[string]int{},
-		seqsIn:     map[string]int{},
+		stamp:  1,
+		due:    btree.NewBTreeGOptions(dueOrder, btree.Options{NoLocks: true}),
+		nonces: map[digest]uint64{},
+		spaces: map[string]*space{},
 	}
 	m.live.s = &m.state
 	return m
@@ -104,15 +118,18 @@ func (m *Machine) Apply(e Entry) Result {
 	}
 	var cs []Command
 	var hashes []uint64
+	var version byte
 	if e.Command {
 		var err error
-		if cs, hashes, err = decodeCommands(e.Data); err != nil && !canary.Broken(canary.UnknownCommandStops) {
+		if version, cs, hashes, err = decodeCommands(e.Data); err != nil && !canary.Broken(canary.UnknownCommandStops) {
 			return Result{Err: fmt.Errorf("%w: index %d: %w", ErrDiverged, e.Index, err)}
 		}
 	}
 
-	m.events, m.waited, m.held = nil, nil, nil
+	m.events, m.changes, m.waited, m.held = nil, nil, nil, nil
+	m.noted, m.notedKey = nil, ""
 	m.index = e.Index
+	m.version = max(m.version, version)
 	m.now = max(m.now, e.Time)
 	if e.Wall != 0 {
 		m.wall = e.Wall
@@ -136,7 +153,7 @@ func (m *Machine) Apply(e Entry) Result {
 	if m.serving && canary.Broken(canary.EndBeforeExecute) {
 		m.endDue()
 	}
-	return Result{Replies: replies, Events: m.events, Waited: m.waited, Held: m.held}
+	return Result{Replies: replies, Events: m.events, Changes: m.changes, Waited: m.waited, Held: m.held}
 }
 
 // execute carries out one command. Every kind that decodes is handled here.
@@ -164,7 +181,8 @@ func (m *Machine) execute(c *Command, hash uint64) Reply {
 			return m.allocWithoutSession(c)
 		}
 		return m.request(c, hash)
-	case KindSessionClose, KindLockAcquire, KindLockCancel, KindLockRelease, KindSeqCreate, KindSeqAdvance, KindSeqDelete:
+	case KindSessionClose, KindLockAcquire, KindLockAcquireAll, KindLockCancel, KindLockRelease, KindLockHandOver, KindElectionProclaim,
+		KindBarrierWait, KindLatchSet, KindLatchCountDown, KindLatchWait, KindSeqCreate, KindSeqAdvance, KindSeqDelete:
 		return m.request(c, hash)
 	}
 	return m.fail(CodeInternal, "command kind %d is decoded and not handled", c.Kind)

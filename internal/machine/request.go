@@ -38,7 +38,7 @@ func (m *Machine) request(c *Command, hash uint64) Reply {
 	}
 	if old := s.replies.find(c.Seq); old != nil {
 		m.totals.duplicates++
-		if old.tombstone && c.Kind == KindLockAcquire {
+		if old.tombstone && waits(c.Kind) {
 			return old.reply
 		}
 		if (old.tombstone || old.hash != hash) && !canary.Broken(canary.ReuseRefused) {
@@ -58,26 +58,47 @@ func (m *Machine) request(c *Command, hash uint64) Reply {
 	}
 	s.highest = max(s.highest, c.Seq)
 
-	var r Reply
-	switch {
-	case m.tooLate(c):
-		r = m.deadlineExceeded()
-	case c.Kind == KindLockAcquire:
-		var ticketed bool
-		if r, ticketed = m.acquire(s, c, hash); ticketed {
-			return r // the ticket is what answers a repeat
-		}
-	case c.Kind == KindLockCancel:
-		r = m.cancel(s, c)
-	case c.Kind == KindLockRelease:
-		r = m.release(s, c)
-	case c.Kind == KindSessionClose:
+	if c.Kind == KindSessionClose && !m.tooLate(c) {
 		return m.close(s)
-	default:
-		r = m.sequenceVerb(c)
+	}
+	r, ticketed := m.verb(s, c, hash)
+	if ticketed {
+		return r // the ticket is what answers a repeat
 	}
 	s.replies = s.replies.with(&stored{seq: c.Seq, hash: hash, kind: c.Kind, reply: r})
 	return r
+}
+
+// verb carries out a request for the first time. It reports whether a ticket was made.
+func (m *Machine) verb(s *session, c *Command, hash uint64) (r Reply, ticketed bool) {
+	if m.tooLate(c) {
+		return m.deadlineExceeded(), false
+	}
+	switch c.Kind {
+	case KindLockAcquire:
+		return m.acquire(s, c, hash)
+	case KindLockAcquireAll:
+		return m.acquireAll(s, c, hash)
+	case KindBarrierWait:
+		return m.barrierWait(s, c, hash)
+	case KindLatchWait:
+		return m.latchWait(s, c, hash)
+	case KindLockCancel:
+		r = m.cancel(s, c)
+	case KindLockRelease:
+		r = m.release(s, c)
+	case KindLockHandOver:
+		r = m.handOverTo(s, c)
+	case KindElectionProclaim:
+		r = m.proclaim(s, c)
+	case KindLatchSet:
+		r = m.latchSet(s, c)
+	case KindLatchCountDown:
+		r = m.latchCountDown(c)
+	default:
+		r = m.sequenceVerb(c)
+	}
+	return r, false
 }
 
 // windowFull refuses a seq that is too far above the floor; the refusal is not stored.

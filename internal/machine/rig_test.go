@@ -43,7 +43,7 @@ func (r *rig) entry(cs ...Command) Result {
 	r.t.Helper()
 	e := Entry{Index: r.index + 1, Term: r.term, Time: int64(r.now)}
 	if len(cs) > 0 {
-		data, err := EncodeCommands(cs)
+		data, err := EncodeCommandsAs(CommandVersion, cs)
 		if err != nil {
 			r.t.Fatal(err)
 		}

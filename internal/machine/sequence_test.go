@@ -188,7 +188,7 @@ func TestSequenceQuota(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	a := r.open("a", time.Hour)
-	r.m.seqsIn["ns"] = MaxSequencesPerNamespace
+	r.m.space("ns").seqs = MaxSequencesPerNamespace
 	data, _ := EncodeCommands([]Command{a.fill(createCommand("s", SeqCreate{}))})
 	res := r.m.Apply(Entry{Index: r.index + 1, Term: r.term, Time: int64(r.now), Command: true, Data: data})
 	if res.Replies[0].Code != CodeQuota {

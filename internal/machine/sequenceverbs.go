@@ -23,10 +23,10 @@ func (m *Machine) sequenceVerb(c *Command) Reply {
 		return m.sequenceReply(key, s, err)
 	case KindSeqDelete:
 		s, err := m.seqs.Delete(key)
-		if ns := keyNamespace(key); err == nil {
-			if m.seqsIn[ns]--; m.seqsIn[ns] == 0 {
-				delete(m.seqsIn, ns)
-			}
+		if err == nil {
+			sp := m.space(c.Namespace)
+			sp.seqs--
+			m.tidy(sp)
 		}
 		return m.sequenceReply(key, s, err)
 	}
@@ -43,7 +43,7 @@ func (m *Machine) allocWithoutSession(c *Command) Reply {
 
 func (m *Machine) createSequence(ns, key string, in *SeqCreate) Reply {
 	if _, there := m.seqs.Get(key); !there {
-		if m.seqsIn[ns] >= MaxSequencesPerNamespace {
+		if sp, ok := m.spaces[ns]; ok && sp.seqs >= MaxSequencesPerNamespace {
 			return m.fail(CodeQuota, "namespace %s has %d sequences", ns, MaxSequencesPerNamespace)
 		}
 		if m.seqs.Len() >= MaxSequences {
@@ -53,7 +53,7 @@ func (m *Machine) createSequence(ns, key string, in *SeqCreate) Reply {
 	before := m.seqs.Len()
 	s, err := m.seqs.Create(key, in.params())
 	if m.seqs.Len() > before {
-		m.seqsIn[keyNamespace(key)]++
+		m.space(ns).seqs++
 	}
 	return m.sequenceReply(key, s, err)
 }

@@ -38,7 +38,10 @@ type session struct {
 	eventsSeen uint64 // last event that the client has seen
 	replies    replyCache
 	ended      []endedTicket // by seq
-	liveCount  int           // tickets that are queued or granted
+	holds      int           // live ones
+	waits      int           // places in queues, and tickets at barriers and latches
+
+	in *space // counters of its namespace; not to be read through views
 }
 
 // resumed remembers one resume by its nonce.
@@ -124,7 +127,7 @@ func (m *Machine) open(c *Command, hash uint64) Reply {
 	switch {
 	case m.tooLate(c):
 		return m.deadlineExceeded()
-	case m.sessionsIn[c.Namespace] >= MaxSessionsPerNamespace:
+	case m.sessionsIn(c.Namespace) >= MaxSessionsPerNamespace:
 		return m.fail(CodeQuota, "namespace %s has %d sessions", c.Namespace, MaxSessionsPerNamespace)
 	case m.sessions.Len() >= MaxSessions:
 		return m.fail(CodeQuota, "the cluster has %d sessions", MaxSessions)
@@ -174,7 +177,8 @@ func digestOf(b []byte) (d digest) {
 // addSession puts a new or restored record into all tables.
 func (m *Machine) addSession(s *session) {
 	m.sessions.Set(s.id, s)
-	m.sessionsIn[s.namespace]++
+	s.in = m.space(s.namespace)
+	s.in.sessions++
 	m.due.Set(due{at: s.deadline, kind: dueSession, a: s.id})
 	if s.nonce != (digest{}) {
 		m.nonces[s.nonce] = s.id
@@ -233,7 +237,7 @@ func (m *Machine) resume(c *Command) Reply {
 	}
 	m.mine = m.ticketsOf(s.id, m.mine[:0])
 	defer m.forgetMine()
-	if m.locks.Fence()+uint64(len(m.mine)) > locks.FenceLimit {
+	if m.locks.Fence()+uint64(s.holds) > locks.FenceLimit {
 		return m.fail(CodeInternal, "the fence counter is at its end")
 	}
 	s = m.edit(s)
@@ -248,15 +252,40 @@ func (m *Machine) resume(c *Command) Reply {
 		s.resumes = append(append(make([]resumed, 0, len(kept)+1), kept...), resumed{nonce, s.generation})
 	}
 	for _, t := range m.mine {
-		if t.state == TicketGranted && !canary.Broken(canary.ResumeRenewsFences) {
-			h, _ := m.locks.Refence(t.key, t.fence)
-			next := *t
-			next.fence = h.Fence
-			m.tickets.Set(&next)
+		if t.holds() && !canary.Broken(canary.ResumeRenewsFences) {
+			m.refence(s, t)
 		}
 	}
 	m.renew(s)
 	return m.sessionReply(s)
+}
+
+// refence gives each hold of a ticket a new fence.
+func (m *Machine) refence(s *session, t *ticket) {
+	next := *t
+	if t.several != nil {
+		next.several = &several{keys: t.several.keys, fences: make([]uint64, len(t.several.keys))}
+	}
+	for i := range t.places() {
+		key, fence := t.place(i)
+		if i > 0 && canary.Broken(canary.ResumeRenewsAll) {
+			next.several.fences[i] = fence
+			continue
+		}
+		h, _ := m.locks.Refence(key, fence)
+		if h.Until != 0 {
+			m.due.Delete(due{at: h.Until, kind: dueHold, a: fence})
+			m.hasEnd(key, &h)
+		}
+		m.note(key, markOf(TransitionRefenced, s.owner, &h, "session resumed"), nil)
+		if t.several != nil {
+			next.several.fences[i] = h.Fence
+		}
+		if i == 0 {
+			next.fence = h.Fence
+		}
+	}
+	m.tickets.Set(&next)
 }
 
 // sessionReply tells a session's clock, holds and tickets as they are now.
@@ -265,12 +294,15 @@ func (m *Machine) sessionReply(s *session) Reply {
 		HighestSeq: s.highest, EventSeq: s.eventSeq}
 	m.mine = m.ticketsOf(s.id, m.mine[:0])
 	for _, t := range m.mine {
-		if t.state == TicketGranted {
-			r.Holds = append(r.Holds, Hold{Name: t.name(), Fence: t.fence, Mode: Exclusive, Count: 1, Ticket: t.seq})
+		if t.holds() {
+			for i := range t.places() {
+				key, fence := t.place(i)
+				r.Holds = append(r.Holds, Hold{Name: keyName(key), Fence: fence, Mode: t.mode, Count: uint64(t.count), Ticket: t.seq, Until: t.until})
+			}
 			continue
 		}
-		w := Wait{Name: t.name(), Seq: t.seq, State: t.state}
-		if t.state == TicketQueued {
+		w := Wait{Name: t.name(), Seq: t.seq, State: t.state, Names: t.names()}
+		if t.state == TicketQueued && !t.isGate() {
 			w.Position = m.locks.Position(t.key, t.arrival)
 		}
 		r.Waits = append(r.Waits, w)
@@ -281,11 +313,13 @@ func (m *Machine) sessionReply(s *session) Reply {
 
 // close ends a session at its own wish.
 func (m *Machine) close(s *session) Reply {
+	s = m.edit(s)
 	m.mine = m.ticketsOf(s.id, m.mine[:0])
-	m.leaveQueues(m.mine)
-	released := m.releaseAll(m.mine)
+	m.leaveQueues(s, m.mine, "session closed")
+	released := m.releaseAll(s, m.mine, 0)
 	m.totals.releases += released
 	m.forgetMine()
+	m.settleTouched()
 	m.removeSession(s)
 	r := m.ok()
 	r.Closed = released
@@ -305,7 +339,6 @@ func (m *Machine) removeSession(s *session) {
 	if s.nonce != (digest{}) {
 		delete(m.nonces, s.nonce)
 	}
-	if m.sessionsIn[s.namespace]--; m.sessionsIn[s.namespace] == 0 {
-		delete(m.sessionsIn, s.namespace)
-	}
+	s.in.sessions--
+	m.tidy(s.in)
 }

@@ -313,7 +313,7 @@ func TestCloseWithoutASeq(t *testing.T) {
 func TestSessionQuotaPerNamespace(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	r.m.sessionsIn["ns"] = MaxSessionsPerNamespace
+	r.m.space("ns").sessions = MaxSessionsPerNamespace
 	data, _ := EncodeCommands([]Command{openCommand("a", time.Minute, "")})
 	res := r.m.Apply(Entry{Index: r.index + 1, Term: r.term, Command: true, Data: data})
 	if res.Replies[0].Code != CodeQuota || r.m.Live().Counts().QuotaRefusals != 1 {

@@ -8,8 +8,9 @@ import (
 	"github.com/coordd/coordd/pkg/locks"
 )
 
-// The kinds of records, in the order in which they come: one header; sequences by key; sessions by ID, each
-// followed by its replies and its tickets by seq; locks by key, each followed by its queue; one end.
+// The kinds of records. They come in this order: one header; sequences by key; sessions by ID, each followed by its
+// replies and its tickets by seq; locks by key, each followed by its queue; barriers by key, and then latches by key, each
+// followed by the tickets that wait there; timelines by key; one end.
 const (
 	recHeader   byte = 1
 	recSequence byte = 2
@@ -19,6 +20,10 @@ const (
 	recLock     byte = 6
 	recWaiter   byte = 7
 	recEnd      byte = 8
+	recBarrier  byte = 9
+	recAtGate   byte = 10 // a ticket at the barrier or latch before it
+	recLatch    byte = 11
+	recTimeline byte = 12
 )
 
 // Save writes a snapshot of the view. It streams: what is in memory is one block. The view must not be that
@@ -96,9 +101,42 @@ func (s *state) records(f func(rec []byte) bool) {
 		}
 		return goOn
 	})
-	if goOn {
+	if goOn && s.gateRecords(put, &buf) && s.timelineRecords(put, &buf) {
 		f(appendUint(append(buf[:0], recEnd), n))
 	}
+}
+
+func (s *state) gateRecords(put func([]byte) bool, buf *[]byte) bool {
+	goOn := true
+	party := func(p *locks.Party) bool {
+		goOn = put(appendParty((*buf)[:0], p))
+		return goOn
+	}
+	s.barriers.All("", func(b *locks.Barrier) bool {
+		if goOn = put(appendUint(appendString(append((*buf)[:0], recBarrier), b.Key), b.Parties)); goOn {
+			s.barriers.Parties(b.Key, party)
+		}
+		return goOn
+	})
+	if !goOn {
+		return false
+	}
+	s.latches.All("", func(l *locks.Latch) bool {
+		if goOn = put(appendBool(appendUint(appendString(append((*buf)[:0], recLatch), l.Key), l.Count), l.IsSet)); goOn {
+			s.latches.Parties(l.Key, party)
+		}
+		return goOn
+	})
+	return goOn
+}
+
+func (s *state) timelineRecords(put func([]byte) bool, buf *[]byte) bool {
+	goOn := true
+	s.timelines.all.Scan(func(key string, k *mark) bool {
+		goOn = put(appendTimeline((*buf)[:0], key, k))
+		return goOn
+	})
+	return goOn
 }
 
 func (s *state) appendHeader(b []byte) []byte {
@@ -113,6 +151,10 @@ func (s *state) appendHeader(b []byte) []byte {
 	b = appendUint(b, s.lastSession)
 	b = appendUint(b, s.locks.Fence())
 	b = appendUint(b, s.locks.Arrivals())
+	b = append(b, s.version)
+	b = appendUint(b, s.barriers.Arrivals())
+	b = appendUint(b, s.latches.Arrivals())
+	b = appendUint(b, s.timelines.freed)
 	b = appendUint(b, uint64(s.seqs.LastID()))
 	for _, n := range s.totals.all() {
 		b = appendUint(b, *n)
@@ -168,6 +210,7 @@ const (
 	partRange  = 1 << 1
 	partSeq    = 1 << 2
 	partDetail = 1 << 3
+	partLatch  = 1 << 4
 )
 
 // appendStored writes a stored reply. Answers of sessions and tickets are never stored, and so neither are
@@ -181,7 +224,7 @@ func appendStored(b []byte, st *stored) []byte {
 	b = append(b, byte(r.Code))
 	b = appendUint(b, r.Index)
 	parts := byte(0)
-	for i, set := range []bool{r.Lock != nil, r.Range != nil, r.Seq != nil, r.Detail != nil} {
+	for i, set := range []bool{r.Lock != nil, r.Range != nil, r.Seq != nil, r.Detail != nil, r.Latch != 0} {
 		if set {
 			parts |= 1 << i
 		}
@@ -192,6 +235,7 @@ func appendStored(b []byte, st *stored) []byte {
 		b = appendUint(b, l.Fence)
 		b = appendInt(b, l.Until)
 		b = appendUint(b, l.Position)
+		b = appendUint(b, l.Entries)
 	}
 	if g := r.Range; g != nil {
 		b = appendInt(b, g.Lo)
@@ -223,6 +267,10 @@ func appendStored(b []byte, st *stored) []byte {
 		b = appendUint(b, d.Fence)
 		b = appendUint(b, d.Queue)
 		b = appendInt(b, d.ExpiresIn)
+		b = appendStrings(b, d.Cycle)
+	}
+	if r.Latch != 0 {
+		b = appendUint(b, r.Latch)
 	}
 	return b
 }
@@ -237,20 +285,37 @@ func appendTicket(b []byte, t *ticket, e endedTicket) []byte {
 	b = appendInt(b, t.until)
 	b = appendString(b, t.reason)
 	b = appendUint(b, e.bySeq)
-	return appendUint(b, e.byEvent)
+	b = appendUint(b, e.byEvent)
+	b = append(b, byte(t.errand), byte(t.mode))
+	b = appendUint(b, uint64(t.count))
+	if t.several == nil {
+		return appendUint(b, 0)
+	}
+	b = appendUint(b, uint64(len(t.several.keys)))
+	for i := range t.several.keys {
+		key, fence := t.place(i)
+		b = appendUint(appendString(b, keyName(key)), fence)
+	}
+	return b
 }
 
 func appendLock(b []byte, l *locks.Lock) []byte {
 	b = appendString(append(b, recLock), l.Key)
+	b = appendUint(b, l.Limit)
 	b = appendUint(b, uint64(len(l.Holds)))
-	for i := range l.Holds {
-		h := l.Holds[i]
+	for _, h := range l.Holds {
 		b = appendUint(b, h.Session)
 		b = appendUint(b, h.Ticket)
 		b = appendUint(b, h.Fence)
 		b = appendInt(b, h.Since)
 		b = appendInt(b, h.DelayedUntil)
 		b = appendMap(b, h.Metadata)
+		b = append(b, byte(h.Mode))
+		b = appendUint(b, h.Permits)
+		b = appendUint(b, h.Entries)
+		b = appendInt(b, h.Until)
+		b = appendInt(b, h.Delay)
+		b = appendBytes(b, h.Value)
 	}
 	return b
 }
@@ -261,5 +326,46 @@ func appendWaiter(b []byte, w *locks.Waiter) []byte {
 	b = appendUint(b, w.Ticket)
 	b = appendInt(b, w.Since)
 	b = appendInt(b, w.Until)
-	return appendMap(b, w.Metadata)
+	b = appendMap(b, w.Metadata)
+	b = append(b, byte(w.Mode))
+	b = appendUint(b, w.Permits)
+	b = appendInt(b, w.Delay)
+	b = appendInt(b, w.MaxHold)
+	b = appendBytes(b, w.Value)
+	b = appendUints(b, w.Holding)
+	return appendBool(b, w.Keys != nil) // which ones they are its ticket says
+}
+
+func appendParty(b []byte, p *locks.Party) []byte {
+	b = appendUint(append(b, recAtGate), p.Arrival)
+	b = appendUint(b, p.Session)
+	b = appendUint(b, p.Ticket)
+	b = appendInt(b, p.Since)
+	return appendInt(b, p.Until)
+}
+
+func appendTimeline(b []byte, key string, k *mark) []byte {
+	b = appendString(append(b, recTimeline), key)
+	freed := uint64(0)
+	if k.slot != nil {
+		freed = k.slot.number
+	}
+	b = appendUint(b, freed)
+	ts := k.transitions()
+	b = appendUint(b, k.number)
+	b = appendUint(b, uint64(len(ts)))
+	for i := range ts {
+		t := &ts[i]
+		b = append(b, byte(t.Kind), byte(t.Mode))
+		b = appendUint(b, t.Count)
+		b = appendInt(b, t.At)
+		b = appendUint(b, t.Index)
+		b = appendUint(b, t.Session)
+		b = appendString(b, t.Owner)
+		b = appendUint(b, t.Ticket)
+		b = appendUint(b, t.Fence)
+		b = appendInt(b, t.Until)
+		b = appendString(b, t.Reason)
+	}
+	return b
 }

@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"math"
 	"strings"
 
 	"github.com/coordd/coordd/pkg/idgen"
@@ -13,11 +14,14 @@ const MaxShownWaiters = 1000
 // View is a read-only window on a machine's state.
 type View struct{ s *state }
 
-// Counts are a machine's figures. The first four are what there is now; the others count from the
+// Counts are a machine's figures. The first seven are what there is now; the others count from the
 // cluster's birth on, and are equal on all nodes at equal index.
 type Counts struct {
-	LocksHeld   uint64 // locks that are not free, delayed ones included
-	LockWaiters uint64
+	LocksHeld   uint64 // locks that are not free, or that somebody waits for; delayed ones included
+	LockWaiters uint64 // places in queues: an acquire-all has one in each
+	Holds       uint64 // of all locks, delayed ones included
+	Barriers    uint64 // that are waited at
+	Latches     uint64
 	Sessions    uint64
 	Sequences   uint64
 
@@ -44,6 +48,9 @@ func (m *Machine) View() *View {
 	s.sessions = m.sessions.Copy()
 	s.tickets = m.tickets.Copy()
 	s.locks = m.locks.Copy()
+	s.barriers = m.barriers.Copy()
+	s.latches = m.latches.Copy()
+	s.timelines = m.timelines.copied()
 	s.seqs = m.seqs.Copy()
 	m.stamp++ // from now on session records are copied before they are changed
 	return &View{&s}
@@ -77,14 +84,15 @@ func (v *View) Domain() uint16 { return v.s.domain }
 func (v *View) Counts() Counts {
 	s, t := v.s, &v.s.totals
 	return Counts{
-		LocksHeld: uint64(s.locks.Len()), LockWaiters: uint64(s.locks.Waiting()), Sessions: uint64(s.sessions.Len()),
+		LocksHeld: uint64(s.locks.Len()), LockWaiters: uint64(s.locks.Waiting()), Holds: uint64(s.locks.Holds()),
+		Barriers: uint64(s.barriers.Len()), Latches: uint64(s.latches.Len()), Sessions: uint64(s.sessions.Len()),
 		Sequences: uint64(s.seqs.Len()), Grants: t.grants, Releases: t.releases, Expirations: t.expiredHolds,
 		SessionsExpired: t.expiredSessions, SessionsOpened: t.sessionsOpened, Timeouts: t.timeouts, Forced: t.forced,
 		IDsAllocated: t.idsAllocated, IDRanges: t.idRanges, Duplicates: t.duplicates, QuotaRefusals: t.quotaRefusals,
 	}
 }
 
-// Lock returns a lock, and false if it is free.
+// Lock returns a lock, and false if it is free and nobody waits for it. That of an election has its leader as its holder.
 func (v *View) Lock(ns, name string) (LockInfo, bool) {
 	l, ok := v.s.locks.Get(keyOf(ns, name))
 	if !ok {
@@ -93,7 +101,7 @@ func (v *View) Lock(ns, name string) (LockInfo, bool) {
 	return v.s.lockInfo(l), true
 }
 
-// Locks returns the locks of a namespace that are not free, whose name has the prefix and comes after the
+// Locks returns the locks of a namespace that are not free, or waited for, whose name has the prefix and comes after the
 // given one ("": from the first), in the order of names; at most limit of them, or all if limit ≤ 0.
 func (v *View) Locks(ns, prefix, after string, limit int) []LockInfo {
 	var found []LockInfo
@@ -105,6 +113,33 @@ func (v *View) Locks(ns, prefix, after string, limit int) []LockInfo {
 		}
 		if after == "" || l.Key != skip {
 			found = append(found, v.s.lockInfo(l))
+		}
+		return limit <= 0 || len(found) < limit
+	})
+	return found
+}
+
+// Timeline returns the last transitions of a lock, oldest first, at most Transitions; none of a lock that has been free
+// for so long that they are forgotten.
+func (v *View) Timeline(ns, name string) []Transition {
+	k, ok := v.s.timelines.all.Get(keyOf(ns, name))
+	if !ok {
+		return nil
+	}
+	return k.transitions()
+}
+
+// Sessions returns the sessions of a namespace whose owner has the prefix and whose ID is above the given one, in the
+// order of IDs; at most limit of them, or all if limit ≤ 0. It goes through the sessions of all namespaces.
+func (v *View) Sessions(ns, ownerPrefix string, afterID uint64, limit int) []SessionInfo {
+	var found []SessionInfo
+	if afterID == math.MaxUint64 {
+		return nil
+	}
+	v.s.sessions.Ascend(afterID+1, func(id uint64, s *session) bool {
+		if s.namespace == ns && strings.HasPrefix(s.owner, ownerPrefix) {
+			found = append(found, SessionInfo{ID: id, Owner: s.owner, TTL: s.ttl, Deadline: s.deadline, Generation: s.generation,
+				Holds: uint64(s.holds), Waits: uint64(s.waits), Metadata: s.metadata})
 		}
 		return limit <= 0 || len(found) < limit
 	})
@@ -153,15 +188,15 @@ func (v *View) LowestRemainingRatio() float64 {
 
 func (s *state) lockInfo(l *locks.Lock) LockInfo {
 	info := LockInfo{Namespace: keyNamespace(l.Key), Name: keyName(l.Key), Holders: s.holderInfos(l), Waiting: uint64(l.Waiters),
-		Delayed: true}
-	for i := range l.Holds {
-		info.Delayed = info.Delayed && !l.Holds[i].Live()
-		info.Until = max(info.Until, l.Holds[i].DelayedUntil)
+		Delayed: len(l.Holds) > 0, Limit: l.Limit, InUse: l.InUse}
+	for _, h := range l.Holds {
+		info.Delayed = info.Delayed && !h.Live()
+		info.Until = max(info.Until, h.DelayedUntil)
 	}
 	if l.Waiters > 0 {
 		s.locks.Queue(l.Key, func(w *locks.Waiter) bool {
-			info.Queue = append(info.Queue, WaiterInfo{Session: w.Session, Owner: s.owner(w.Session), Ticket: w.Ticket, Mode: Exclusive,
-				Since: w.Since})
+			info.Queue = append(info.Queue, WaiterInfo{Session: w.Session, Owner: s.owner(w.Session), Ticket: w.Ticket, Mode: Mode(w.Mode),
+				Since: w.Since, Count: w.Permits, Names: namesOf(w.Keys)})
 			return len(info.Queue) < MaxShownWaiters
 		})
 	}
@@ -178,16 +213,16 @@ func (s *state) holders(key string) []HolderInfo {
 
 func (s *state) holderInfos(l *locks.Lock) []HolderInfo {
 	infos := make([]HolderInfo, len(l.Holds))
-	for i := range l.Holds {
-		infos[i] = s.holderInfo(l.Holds[i])
+	for i, h := range l.Holds {
+		infos[i] = s.holderInfo(h)
 	}
 	return infos
 }
 
 // holderInfo shows a hold. A delayed one may outlive its session; then its owner's name is gone with it.
 func (s *state) holderInfo(h *locks.Hold) HolderInfo {
-	info := HolderInfo{Session: h.Session, Fence: h.Fence, Mode: Exclusive, Count: 1, Since: h.Since, Deadline: h.DelayedUntil,
-		Delayed: !h.Live(), Metadata: h.Metadata}
+	info := HolderInfo{Session: h.Session, Fence: h.Fence, Mode: Mode(h.Mode), Count: h.Permits, Since: h.Since, Deadline: h.DelayedUntil,
+		Delayed: !h.Live(), Until: h.Until, Metadata: h.Metadata, Value: h.Value}
 	if owner, ok := s.sessions.Get(h.Session); ok {
 		info.Owner = owner.owner
 		if h.Live() {

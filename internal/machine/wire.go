@@ -28,6 +28,22 @@ func appendString(b []byte, s string) []byte { return append(appendUint(b, uint6
 
 func appendBytes(b, v []byte) []byte { return append(appendUint(b, uint64(len(v))), v...) }
 
+func appendUints(b []byte, vs []uint64) []byte {
+	b = appendUint(b, uint64(len(vs)))
+	for _, v := range vs {
+		b = appendUint(b, v)
+	}
+	return b
+}
+
+func appendStrings(b []byte, vs []string) []byte {
+	b = appendUint(b, uint64(len(vs)))
+	for _, v := range vs {
+		b = appendString(b, v)
+	}
+	return b
+}
+
 // appendMap writes a map in the order of its keys.
 func appendMap(b []byte, m map[string]string) []byte {
 	b = appendUint(b, uint64(len(m)))
@@ -47,8 +63,9 @@ func appendMap(b []byte, m map[string]string) []byte {
 
 // reader takes values off the front of data. After the first error it only returns zero values; err tells.
 type reader struct {
-	data []byte
-	err  error
+	data    []byte
+	err     error
+	version byte // of what is read, where that makes a difference
 }
 
 func (r *reader) fail(what string) {
@@ -117,6 +134,42 @@ func (r *reader) bytes() []byte {
 		return slices.Clone(v)
 	}
 	return nil
+}
+
+// count reads the number of values of which each has at least one byte.
+func (r *reader) count() uint64 {
+	n := r.uint()
+	if n > uint64(len(r.data)) {
+		r.fail("a length is beyond the end")
+		return 0
+	}
+	return n
+}
+
+// uints returns nil for none.
+func (r *reader) uints() []uint64 {
+	n := r.count()
+	if n == 0 {
+		return nil
+	}
+	vs := make([]uint64, n)
+	for i := range vs {
+		vs[i] = r.uint()
+	}
+	return vs
+}
+
+// strings returns nil for none.
+func (r *reader) strings() []string {
+	n := r.count()
+	if n == 0 {
+		return nil
+	}
+	vs := make([]string, n)
+	for i := range vs {
+		vs[i] = r.string()
+	}
+	return vs
 }
 
 // stringMap returns nil for an empty map.

@@ -14,13 +14,15 @@ type workload struct {
 	m     *Machine
 	index uint64
 	term  uint64
-	now   int64
-	seq   map[uint64]uint64 // last seq used by session
-	old   []Command         // to be repeated
+	// version of the entries: at first 1 or 2, and at some time 2
+	version uint32
+	now     int64
+	seq     map[uint64]uint64 // last seq used by session
+	old     []Command         // to be repeated
 }
 
 func newWorkload(m *Machine, pick func(int) int) *workload {
-	return &workload{pick: pick, m: m, term: 1, now: 1, seq: map[uint64]uint64{}}
+	return &workload{pick: pick, m: m, term: 1, version: uint32(1 + pick(2)), now: 1, seq: map[uint64]uint64{}}
 }
 
 // randomPick draws from a seed; bytesPick from a fuzzer's bytes, then always 0.
@@ -55,6 +57,9 @@ func (w *workload) someSession() (id uint64, s *session) {
 // entry makes the next entry, of up to three commands.
 func (w *workload) entry() Entry {
 	w.index++
+	if w.pick(20) == 0 {
+		w.version = 2
+	}
 	switch w.pick(30) {
 	case 0:
 		w.now += int64(w.pick(20)) * int64(time.Second)
@@ -73,7 +78,7 @@ func (w *workload) entry() Entry {
 	if !w.m.serving && w.pick(3) == 0 {
 		cs = append(cs, Command{Kind: KindServing, Serving: &Serving{ElectionTimeout: int64(300 * time.Millisecond)}})
 	}
-	data, err := EncodeCommands(cs)
+	data, err := EncodeCommandsAs(w.version, cs)
 	if err != nil {
 		panic(err)
 	}

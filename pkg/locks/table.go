@@ -79,7 +79,7 @@ func (t *Table) Acquire(r Request) Outcome {
 				return o
 			}
 		}
-		if free && (l.Waiters > 0 || !l.fits(r.Mode, r.Permits)) {
+		if free && (l.Waiters > 0 && !(r.Mode == Shared && canary.Broken(canary.WriterStopsReaders)) || !l.fits(r.Mode, r.Permits)) {
 			free, blocked = false, key
 		}
 	}
@@ -231,6 +231,9 @@ func (t *Table) admissible(l *Lock, w *Waiter) bool {
 	}
 	for _, key := range w.Keys {
 		other, _ := t.locks.Get(key)
+		if canary.Broken(canary.AllAtOnce) {
+			break
+		}
 		if !other.fits(w.Mode, w.Permits) || t.first(key).Arrival != w.Arrival {
 			return false
 		}
@@ -318,6 +321,9 @@ func (t *Table) HandOver(key string, fence, session uint64, now int64, grants []
 		}
 		return to == nil
 	})
+	if to == nil && l.Waiters > 0 && canary.Broken(canary.HandOverToLive) {
+		to = t.first(key)
+	}
 	if to == nil {
 		return Hold{}, grants, false
 	}

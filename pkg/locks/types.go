@@ -1,6 +1,10 @@
 package locks
 
-import "math"
+import (
+	"math"
+
+	"github.com/coordd/coordd/internal/canary"
+)
 
 // Forever is a wait's end that never comes.
 const Forever int64 = math.MaxInt64
@@ -98,7 +102,7 @@ func lockWith(key string, limit, inUse uint64, h *Hold, waiters int) *Lock {
 func (l *Lock) fits(mode Mode, permits uint64) bool {
 	switch {
 	case mode == Semaphore:
-		return permits <= l.Limit-l.InUse
+		return permits <= l.Limit-l.InUse || canary.Broken(canary.PermitsWithinLimit)
 	case mode == Shared:
 		return len(l.Holds) == 0 || l.Holds[0].Mode == Shared
 	}
