@@ -28,6 +28,7 @@ type Node interface {
 	Events() (<-chan node.Event, func())
 	Status() node.Status
 	ClusterTime() (int64, bool)
+	ClusterVersion() uint32
 	Lease() bool
 	TransferLeadership(ctx context.Context, to raft.MemberID) error
 }

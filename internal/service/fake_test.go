@@ -19,14 +19,16 @@ import (
 
 // fakeNode is a node whose log the test holds in its hands: entries are applied when the test lets them.
 type fakeNode struct {
-	sm     *StateMachine
-	lease  atomic.Bool
-	held   atomic.Bool // entries wait for release
-	doubts atomic.Bool // no read is proved
-	refuse atomic.Pointer[error]
-	config atomic.Pointer[raft.Configuration] // nil: n1 alone
-	peers  atomic.Pointer[[]node.PeerStatus]
-	stays  atomic.Pointer[error] // why leadership is not handed over
+	sm    *StateMachine
+	lease atomic.Bool
+
+	version atomic.Uint32 // of commands that all members know
+	held    atomic.Bool   // entries wait for release
+	doubts  atomic.Bool   // no read is proved
+	refuse  atomic.Pointer[error]
+	config  atomic.Pointer[raft.Configuration] // nil: n1 alone
+	peers   atomic.Pointer[[]node.PeerStatus]
+	stays   atomic.Pointer[error] // why leadership is not handed over
 
 	leading context.Context
 	depose  context.CancelCauseFunc
@@ -45,6 +47,7 @@ type fakeEntry struct {
 
 func newFakeNode(sm *StateMachine) *fakeNode {
 	f := &fakeNode{sm: sm, began: time.Now()}
+	f.version.Store(machine.CommandVersion)
 	f.lease.Store(true)
 	f.leading, f.depose = context.WithCancelCause(context.Background())
 	f.mu.Lock()
@@ -138,6 +141,7 @@ func (f *fakeNode) Status() node.Status {
 	return st
 }
 func (f *fakeNode) ClusterTime() (int64, bool) { return int64(time.Since(f.began)), true }
+func (f *fakeNode) ClusterVersion() uint32     { return f.version.Load() }
 func (f *fakeNode) Lease() bool                { return f.lease.Load() }
 func (f *fakeNode) TransferLeadership(context.Context, raft.MemberID) error {
 	if why := f.stays.Load(); why != nil {

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"errors"
 	"sync"
 	"time"
 
@@ -85,7 +86,7 @@ func (j *joiner) propose(calls []*call) {
 			cmds = append(cmds, c.cmds...)
 		}
 	}
-	data, err := machine.EncodeCommands(cmds)
+	data, err := machine.EncodeCommandsAs(j.r.s.node.ClusterVersion(), cmds)
 	if err != nil {
 		j.unencodable(calls, err)
 		return
@@ -93,12 +94,17 @@ func (j *joiner) propose(calls []*call) {
 	j.r.s.node.Submit(data, func(res node.Result, err error) { j.done(calls, res, err) })
 }
 
-// unencodable answers for commands that can't be written into the log. Checking should have refused them; one
-// bad call must not take the others along.
+// unencodable answers for commands that can't be written into the log: in a rolling upgrade, those that a member does not
+// know yet. All others checking should have refused. One such call must not take the others along.
 func (j *joiner) unencodable(calls []*call, err error) {
 	s := j.r.s
 	if len(calls) == 1 {
 		j.left()
+		if errors.Is(err, machine.ErrVersion) {
+			calls[0].failed = refuse(coorddv1.CodeBusy, "%s waits until all members of the cluster are upgraded", calls[0].verb.name)
+			s.answers.finish(calls[0])
+			return
+		}
 		s.cfg.Logger.Error("a checked command can't be encoded", "verb", calls[0].verb.name, "error", err)
 		calls[0].failed = refuse(coorddv1.CodeInternal, "the command can't be encoded: %s", plainSpaces(err.Error()))
 		s.answers.finish(calls[0])

@@ -153,11 +153,11 @@ func (r *reign) drawDomain() error {
 
 // control proposes a command of the service's own and waits for it.
 func (r *reign) control(c machine.Command) error {
-	data, err := machine.EncodeCommands([]machine.Command{c})
+	s := r.s
+	data, err := machine.EncodeCommandsAs(s.node.ClusterVersion(), []machine.Command{c})
 	if err != nil {
 		return err
 	}
-	s := r.s
 	done := make(chan error, 1)
 	s.node.Submit(data, func(_ node.Result, err error) {
 		if err == nil {

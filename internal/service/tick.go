@@ -72,7 +72,7 @@ func (t *ticker) propose() {
 		return
 	}
 	s := t.r.s
-	data, err := machine.EncodeCommands([]machine.Command{{Kind: machine.KindTick}})
+	data, err := machine.EncodeCommandsAs(s.node.ClusterVersion(), []machine.Command{{Kind: machine.KindTick}})
 	if err != nil {
 		<-t.pending
 		s.cfg.Logger.Error("a tick can't be encoded", "error", err)
