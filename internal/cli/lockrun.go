@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -26,6 +27,7 @@ type lockRunFlags struct {
 	limit                  int
 	conflictCode, lostCode int
 
+	graceGiven  bool
 	waitFor     time.Duration // 0: try once
 	waitForever bool
 }
@@ -67,6 +69,7 @@ func lockRunCommand(c *clientFlags) *cobra.Command {
 	f.IntVar(&o.conflictCode, "conflict-code", exitConflict, "exit code if the lock was not obtained")
 	f.IntVar(&o.lostCode, "lost-code", exitLost, "exit code if the lock was lost")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		o.graceGiven = f.Changed("grace")
 		if err := o.check(); err != nil {
 			return err
 		}
@@ -102,11 +105,14 @@ func (o *lockRunFlags) check() error {
 			return usagef("--%s: %d is not between 0 and 255", flag, code)
 		}
 	}
-	if o.grace == 0 {
+	if o.grace < 0 {
+		return usagef("--grace: %v is negative", o.grace)
+	}
+	if !o.graceGiven {
 		o.grace = min(o.ttl/5, 5*time.Second)
 	}
 	// A renewal comes every third of the TTL: with a longer grace each would be too late.
-	if o.grace < 0 || o.grace > o.ttl/2 {
+	if o.grace > o.ttl/2 {
 		return usagef("--grace: %v is not between 0 and half of --ttl (%v)", o.grace, o.ttl/2)
 	}
 	switch o.wait {
@@ -151,6 +157,9 @@ func (c *clientFlags) lockRun(name, path string, argv []string, o lockRunFlags, 
 	} else {
 		end, err = runUnderLock(l, opts, sigs)
 	}
+	if end.lost {
+		yield(cl, l, c.timeout)
+	}
 	if cErr := cl.Close(); cErr != nil && !end.lost {
 		warn("the release of lock %q is not confirmed (%v); it frees itself within %v", name, cErr, o.ttl)
 	}
@@ -163,6 +172,25 @@ func (c *clientFlags) lockRun(name, path string, argv []string, o lockRunFlags, 
 		return exitStatus(o.lostCode)
 	}
 	return exitStatus(end.code)
+}
+
+// yield tells the service that nothing works any more under a lock that an operator took away; until then it keeps others
+// out. It returns when that is seen to be done, or after limit: then the service waits for the end of the session.
+func yield(cl *client.Client, l held, limit time.Duration) {
+	h, ok := l.(client.Hold)
+	if !ok || !errors.Is(context.Cause(h.Context()), client.ErrForced) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	_ = h.Unlock(ctx) // says that it was forced
+	_ = retry(ctx, func() (again bool, err error) {
+		info, err := cl.LockInfo(ctx, h.Name())
+		if err == nil && slices.ContainsFunc(info.Holders, func(x client.HolderInfo) bool { return x.Fence == h.Fence() }) {
+			return true, errors.New("still there")
+		}
+		return false, err
+	})
 }
 
 // obtain opens a session and takes the lock in it.
@@ -229,6 +257,9 @@ func newInterruptible(sigs <-chan os.Signal) *interruptible {
 		for {
 			select {
 			case s := <-sigs:
+				if s == syscall.SIGTSTP { // nothing runs yet that could be stopped but we
+					_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+				}
 				if s == syscall.SIGINT || s == syscall.SIGTERM || s == syscall.SIGHUP || s == syscall.SIGQUIT {
 					i.got = s
 					i.cancel()
@@ -262,12 +293,18 @@ func (i *interruptible) explain(err error) error {
 	return err
 }
 
-// forwarded are the signals that a command under a lock gets from this process. One that was ignored when
-// this process started (nohup) stays so for both.
+// forwarded are the signals that a command under a lock gets from this process. A hangup that was ignored when this
+// process started (nohup) stays so for both. On a terminal SIGTSTP stops this process itself, as its shell expects (Ctrl-Z
+// goes to the command, see stoppedBy); without one nobody would see that, and the command is meant.
 func forwarded() []os.Signal {
 	all := []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGCONT, syscall.SIGWINCH, syscall.SIGALRM}
 	if !signal.Ignored(syscall.SIGHUP) {
 		all = append(all, syscall.SIGHUP)
+	}
+	if tty := openTerminal(); tty != nil {
+		tty.close()
+	} else if !signal.Ignored(syscall.SIGTSTP) {
+		all = append(all, syscall.SIGTSTP)
 	}
 	return all
 }

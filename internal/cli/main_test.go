@@ -35,6 +35,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"coordd":   func() { os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
 		"fakelock": runFakeLock,
+		"living":   runLiving,
 	})
 }
 
@@ -55,6 +56,14 @@ func TestScripts(t *testing.T) {
 			"serve":     scriptServe,
 			"end":       scriptEnd,
 			"until":     scriptUntil,
+			"start":     scriptStart,
+			"type":      scriptType,
+			"send":      scriptSend,
+			"ended":     scriptEnded,
+			"lines":     scriptLines,
+			"gone":      scriptGone,
+			"cable":     scriptCable,
+			"cut":       scriptCut,
 		},
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("GOMEMLIMIT", "64MiB")

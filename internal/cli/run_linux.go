@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,6 +19,9 @@ const descendantsKnown = true
 func childAttributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 }
+
+// sinceBoot is the time since the machine's start, its sleep included: the same in all processes.
+func sinceBoot() time.Duration { return clock(unix.CLOCK_BOOTTIME) }
 
 // becomeSubreaper makes orphans of the command children of this process instead of init's, so that they
 // are found when the command has to end.

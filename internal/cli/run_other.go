@@ -2,10 +2,18 @@
 
 package cli
 
-import "syscall"
+import (
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
 
 // descendantsKnown: outside Linux only the process group is ended.
 const descendantsKnown = false
+
+// sinceBoot is the time since some moment, the same in all processes.
+func sinceBoot() time.Duration { return clock(unix.CLOCK_MONOTONIC) }
 
 func childAttributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{} }
 func becomeSubreaper()                      {}

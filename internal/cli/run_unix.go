@@ -49,7 +49,7 @@ type ending struct {
 const pollLock = 250 * time.Millisecond
 
 // runUnderLock runs a command in a process group of its own until it ends, and returns only when neither
-// it nor anything that it started is left. Signals from sigs go to the group.
+// it nor anything that it started is left. Signals from sigs, which gets those of forwarded, go to the group.
 //
 // While the lock is only silent (no renewal succeeds) the command goes on; the group gets TERM when grace
 // is left of the lock's time, and KILL when none is left. When the lock's context ends, both come at once.
@@ -71,9 +71,18 @@ func runUnderLock(l held, o runOptions, sigs <-chan os.Signal) (ending, error) {
 				continue
 			}
 			r.sweep()
-			return ending{code: ev.code, lost: r.lost || l.Context().Err() != nil}, nil
+			if !r.lost && l.Context().Err() != nil {
+				r.lost = true
+				o.warn("the lock was lost while the command ended: %s", reason(l.Context()))
+			}
+			return ending{code: ev.code, lost: r.lost}, nil
 		case s := <-sigs:
-			p.forward(s)
+			if s == unix.SIGCONT { // what was stopped past the lock's end must not run again, not for a moment
+				tick.Reset(r.check())
+			}
+			if !r.killed {
+				p.forward(s)
+			}
 		case <-done:
 			done = nil // once
 			r.end("the lock is lost: " + reason(l.Context()))
@@ -96,9 +105,13 @@ type run struct {
 // check looks at the clock, ends the command if it is time, and returns when to look again.
 func (r *run) check() time.Duration {
 	left := r.held.Remaining()
-	switch {
-	case r.o.keepOnLost || r.killed:
+	if r.o.keepOnLost || r.killed {
 		return pollLock
+	}
+	if left > 0 && !r.lost {
+		r.p.guard.lasts(left)
+	}
+	switch {
 	case r.lost: // TERM was sent: a renewal that comes now is too late
 		if wait := time.Until(r.killAt); wait > 0 && left > 0 {
 			return min(wait, left, pollLock)
@@ -311,7 +324,7 @@ func (p *group) forward(s os.Signal) {
 
 // stoppedBy does job control: a command that stopped because it is not in the foreground gets it if we
 // have it; one that was stopped by the user stops us too, so that the shell is back. We do not renew the
-// lock while stopped: who stops a command for longer than the TTL loses the lock.
+// lock while stopped: who stops a command for longer than the TTL loses the lock, and the guard ends the command.
 func (p *group) stoppedBy(s unix.Signal) {
 	switch {
 	case (s == unix.SIGTTIN || s == unix.SIGTTOU) && p.tty.handOver(p.pid):
@@ -323,4 +336,13 @@ func (p *group) stoppedBy(s unix.Signal) {
 		}
 		_ = unix.Kill(0, unix.SIGTSTP) // SIGCONT comes through forward
 	}
+}
+
+// clock reads one of the machine's clocks.
+func clock(id int32) time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(id, &ts); err != nil {
+		return 0 // cannot happen: every kernel has these
+	}
+	return time.Duration(ts.Nano())
 }
