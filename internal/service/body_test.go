@@ -1,6 +1,7 @@
 package service
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -59,14 +60,42 @@ func TestBadBodies(t *testing.T) {
 		{"session.keepalive", `{"session":1,"seq":1}`, `unknown field "seq"`},
 		{"lock.acquire", `{"seq":1}`, "session is missing"},
 		{"lock.acquire", `{"session":1}`, "seq is missing"},
-		{"lock.acquire", `{` + env + `,"mode":"SHARED"}`, "mode SHARED is not supported by this version"},
-		{"lock.acquire", `{` + env + `,"mode":"SEMAPHORE","limit":5}`, "not supported by this version"},
 		{"lock.acquire", `{` + env + `,"mode":"NONSENSE"}`, "JSON body"},
-		{"lock.acquire", `{` + env + `,"count":2}`, "count over 1 is not supported"},
-		{"lock.acquire", `{` + env + `,"limit":1}`, "limit is not supported"},
-		{"lock.acquire", `{` + env + `,"delay":"1s"}`, "delay is not supported"},
-		{"lock.acquire", `{` + env + `,"max_hold":"1s"}`, "max_hold is not supported"},
-		{"lock.acquire", `{` + env + `,"reentrant":true}`, "reentrant is not supported"},
+		{"lock.acquire", `{` + env + `,"mode":4}`, "mode 4 is unknown"},
+		{"lock.acquire", `{` + env + `,"mode":-1}`, "mode -1 is unknown"},
+		{"lock.acquire", `{` + env + `,"mode":"SEMAPHORE"}`, "limit 0 is out of range: a semaphore has 1 to 2147483647"},
+		{"lock.acquire", `{` + env + `,"mode":"SEMAPHORE","limit":"2147483648"}`, "limit 2147483648 is out of range"},
+		{"lock.acquire", `{` + env + `,"mode":"SEMAPHORE","limit":5,"count":6}`, "count 6 is over the semaphore's limit of 5"},
+		{"lock.acquire", `{` + env + `,"mode":"SEMAPHORE","limit":5,"reentrant":true}`, "a semaphore is not reentrant"},
+		{"lock.acquire", `{` + env + `,"count":2}`, "count 2 is a semaphore's: a lock in mode EXCLUSIVE"},
+		{"lock.acquire", `{` + env + `,"mode":"SHARED","count":2}`, "a lock in mode SHARED"},
+		{"lock.acquire", `{` + env + `,"limit":1}`, "limit is that of a semaphore: it goes with mode SEMAPHORE, not EXCLUSIVE"},
+		{"lock.acquire", `{` + env + `,"delay":"-1s"}`, "delay -1s is out of range"},
+		{"lock.acquire", `{` + env + `,"delay":"86401s"}`, "delay 24h0m1s is out of range: 0s (none) to 24h0m0s"},
+		{"lock.acquire", `{` + env + `,"max_hold":"-1s"}`, "max_hold -1s is out of range"},
+		{"lock.acquire", `{` + env + `,"max_hold":"0.000001s"}`, "max_hold 1µs is out of range: 1ms to"},
+		{"lock.acquire", `{` + env + `,"holding":[` + strings.TrimSuffix(strings.Repeat("1,", 65), ",") + `]}`, "holding lists 65 fences, at most 64"},
+		{"lock.acquire-all", `{` + env + `}`, "names is empty"},
+		{"lock.acquire-all", `{` + env + `,"names":["a","b","a"]}`, `names lists "a" twice`},
+		{"lock.acquire-all", `{` + env + `,"names":[` + strings.TrimSuffix(strings.Repeat(`"a",`, 257), ",") + `]}`, "names lists 257 locks, at most 256"},
+		{"lock.acquire-all", `{` + env + `,"names":["a"],"wait":"-1s"}`, "wait -1s is out of range"},
+		{"lock.acquire-all", `{` + env + `,"names":["a"],"metadata":{"k":"` + long + `"}}`, "metadata has"},
+		{"lock.acquire-all", `{"seq":1,"names":["a"]}`, "session is missing"},
+		{"lock.hand-over", `{` + env + `,"to":4}`, "fence is missing"},
+		{"lock.hand-over", `{` + env + `,"fence":4}`, "to is missing"},
+		{"election.campaign", `{` + env + `,"metadata":{"k":"` + long + `"}}`, "metadata has 5001 bytes, at most 4096"},
+		{"election.campaign", `{` + env + `,"value":7}`, "JSON body"},
+		{"election.campaign", `{` + env + `,"mode":"SHARED"}`, `unknown field "mode"`},
+		{"election.proclaim", `{` + env + `,"value":"YQ=="}`, "fence is missing"},
+		{"election.resign", `{` + env + `}`, "fence is missing"},
+		{"barrier.wait", `{` + env + `}`, "parties 0 is out of range: 1 to 10000"},
+		{"barrier.wait", `{` + env + `,"parties":10001}`, "parties 10001"},
+		{"barrier.wait", `{` + env + `,"parties":2,"wait":"-1s"}`, "wait -1s"},
+		{"latch.set", `{` + env + `,"count":"9223372036854775808"}`, "count 9223372036854775808 is out of range"},
+		{"latch.set", `{` + env + `,"count":-1}`, "JSON body"},
+		{"latch.count-down", `{` + env + `,"n":"18446744073709551615"}`, "n 18446744073709551615 is out of range"},
+		{"latch.wait", `{` + env + `,"wait":"-1s"}`, "wait -1s"},
+		{"latch.wait", `{"session":1}`, "seq is missing"},
 		{"lock.acquire", `{` + env + `,"wait":"-1s"}`, "wait -1s is out of range"},
 		{"lock.acquire", `{` + env + `,"wait":"315360000001s"}`, "wait is out of range"},
 		{"lock.acquire", `{` + env + `,"metadata":{"k":"` + long + `"}}`, "metadata has"},
@@ -88,6 +117,25 @@ func TestBadBodies(t *testing.T) {
 		_, bad := asCommand(tc.verb, body)
 		if bad == nil || bad.Code != "BAD_REQUEST" || !strings.Contains(bad.Message, says) {
 			t.Errorf("%s %.60q: %v, want BAD_REQUEST with %q", tc.verb, body, bad, says)
+			continue
+		}
+		checkRefusal(t, bad)
+	}
+}
+
+// A value that is too large is said to be that, and a bad name of several is a bad name.
+func TestOtherBadBodies(t *testing.T) {
+	t.Parallel()
+	large := base64.StdEncoding.EncodeToString(make([]byte, 4097))
+	for _, tc := range []struct{ verb, body, code, says string }{
+		{"election.campaign", `{` + env + `,"value":"` + large + `"}`, "TOO_LARGE", "value has 4097 bytes, at most 4096"},
+		{"election.proclaim", `{` + env + `,"fence":1,"value":"` + large + `"}`, "TOO_LARGE", "value has 4097 bytes"},
+		{"lock.acquire-all", `{` + env + `,"names":["a",""]}`, "BAD_NAME", "empty"},
+		{"lock.acquire-all", `{` + env + `,"names":["a","b\nc"]}`, "BAD_NAME", "control character"},
+	} {
+		_, bad := asCommand(tc.verb, tc.body)
+		if code(bad) != tc.code || !strings.Contains(bad.GetMessage(), tc.says) {
+			t.Errorf("%s %.60q: %v, want %s with %q", tc.verb, tc.body, bad, tc.code, tc.says)
 			continue
 		}
 		checkRefusal(t, bad)
@@ -124,6 +172,28 @@ func TestGoodBodies(t *testing.T) {
 				return c.Acquire.Wait == 0 && c.Ack == 2 && c.NotAfter == 99 && c.EventsSeen == 4 && c.Generation == 1
 			}},
 		{"lock.acquire", `{` + env + `,"wait":"0.250s"}`, func(c machine.Command) bool { return c.Acquire.Wait == 250e6 }},
+		{"lock.acquire", `{` + env + `,"mode":"SHARED","reentrant":true,"holding":[3],"delay":"2s","max_hold":"60s"}`, func(c machine.Command) bool {
+			a := c.Acquire
+			return a.Mode == machine.Shared && a.Reentrant && len(a.Holding) == 1 && a.Holding[0] == 3 && a.Delay == 2e9 && a.MaxHold == 60e9
+		}},
+		{"lock.acquire", `{` + env + `,"mode":"SEMAPHORE","limit":"5","count":"5"}`, func(c machine.Command) bool {
+			return c.Acquire.Mode == machine.Semaphore && c.Acquire.Limit == 5 && c.Acquire.Count == 5
+		}},
+		{"lock.acquire-all", `{` + env + `,"names":["b","a b"],"wait":"0s","max_hold":"1s"}`, func(c machine.Command) bool {
+			a := c.AcquireAll
+			return len(a.Names) == 2 && a.Names[0] == "b" && a.Names[1] == "a b" && a.Wait == 0 && a.MaxHold == 1e9
+		}},
+		{"lock.hand-over", `{` + env + `,"fence":4,"to":"5"}`, func(c machine.Command) bool { return *c.HandOver == machine.HandOver{Fence: 4, To: 5} }},
+		{"election.campaign", `{` + env + `,"value":"YWI=","metadata":{"a":"b"}}`, func(c machine.Command) bool {
+			a := c.Acquire
+			return c.Kind == machine.KindLockAcquire && a.Mode == machine.Exclusive && string(a.Value) == "ab" && a.Wait == machine.NoWaitLimit && a.Metadata["a"] == "b"
+		}},
+		{"election.proclaim", `{` + env + `,"fence":4,"value":"YWI="}`, func(c machine.Command) bool { return c.Proclaim.Fence == 4 && string(c.Proclaim.Value) == "ab" }},
+		{"election.resign", `{` + env + `,"fence":4}`, func(c machine.Command) bool { return c.Kind == machine.KindLockRelease && c.Release.Fence == 4 }},
+		{"barrier.wait", `{` + env + `,"parties":3,"wait":"1s"}`, func(c machine.Command) bool { return *c.BarrierWait == machine.BarrierWait{Parties: 3, Wait: 1e9} }},
+		{"latch.set", `{` + env + `}`, func(c machine.Command) bool { return c.LatchSet.Count == 0 }},
+		{"latch.count-down", `{` + env + `,"n":2}`, func(c machine.Command) bool { return c.LatchCountDown.N == 2 }},
+		{"latch.wait", `{` + env + `}`, func(c machine.Command) bool { return c.LatchWait.Wait == machine.NoWaitLimit }},
 		{"lock.release", `{` + env + `,"fence":"9007199254740993"}`, func(c machine.Command) bool { return c.Release.Fence == 9007199254740993 }},
 		{"lock.cancel", `{` + env + `,"ticket":2}`, func(c machine.Command) bool { return c.Cancel.Ticket == 2 }},
 		{"id.create", `{` + env + `,"min":-5,"start":0,"order":"STRICT","max":"9"}`, func(c machine.Command) bool {

@@ -85,7 +85,7 @@ func startCluster(t *testing.T, n int, tunes ...tune) *cluster {
 			t.Fatal(err)
 		}
 		sm := service.NewStateMachine(m.machine)
-		cfg := node.Config{ID: m.id, Name: m.name, Members: list, Log: storage.NewMemory(), StateMachine: sm, CheckQuorum: true,
+		cfg := node.Config{ID: m.id, Name: m.name, Members: list, Log: storage.NewMemory(), StateMachine: sm, CheckQuorum: true, Version: machine.CommandVersion,
 			// Long ones: a busy test machine must not look like a dead leader.
 			ElectionTimeoutMin: time.Second, ElectionTimeoutMax: 2 * time.Second,
 			Transport: c.network.New(inmem.Config{Address: m.name}), Logger: log.Named(m.name + ".node")}

@@ -18,7 +18,6 @@ const (
 	maxSecretBytes = 64
 	maxNonceBytes  = machine.MaxNonceBytes
 	maxReasonBytes = machine.MaxReasonBytes
-	maxHolding     = 1024
 	// longestWait is far beyond any use and keeps cluster times from overflowing.
 	longestWait = 100 * 365 * 24 * time.Hour
 )
@@ -134,72 +133,6 @@ func fillResume(_ *Limits, pm proto.Message, c *machine.Command) *coorddv1.Error
 	return nil
 }
 
-func fillAcquire(l *Limits, pm proto.Message, c *machine.Command) *coorddv1.Error {
-	m := pm.(*coorddv1.LockAcquireRequest)
-	switch {
-	case m.Mode != coorddv1.Mode_MODE_UNSPECIFIED && m.Mode != coorddv1.Mode_EXCLUSIVE:
-		return unsupported("mode " + m.Mode.String())
-	case m.Count > 1:
-		return unsupported("count over 1")
-	case m.Limit != 0:
-		return unsupported("limit")
-	case nonZero(m.Delay):
-		return unsupported("delay")
-	case nonZero(m.MaxHold):
-		return unsupported("max_hold")
-	case m.Reentrant:
-		return unsupported("reentrant")
-	case len(m.Holding) > maxHolding:
-		return badRequest("holding lists %d fences, at most %d are allowed", len(m.Holding), maxHolding)
-	}
-	if bad := checkMetadata(l, m.Metadata); bad != nil {
-		return bad
-	}
-	wait := machine.NoWaitLimit
-	if m.Wait != nil {
-		d, bad := duration("wait", m.Wait, 0)
-		if bad != nil {
-			return bad
-		}
-		if d < 0 || d > longestWait {
-			return badRequest("wait %v is out of range: 0s (try) to %v, or absent for no limit", d, longestWait)
-		}
-		wait = int64(d)
-	}
-	c.Acquire = &machine.Acquire{Mode: machine.Exclusive, Wait: wait, Metadata: m.Metadata}
-	return nil
-}
-
-func fillCancel(_ *Limits, pm proto.Message, c *machine.Command) *coorddv1.Error {
-	m := pm.(*coorddv1.LockCancelRequest)
-	if m.Ticket == 0 {
-		return badRequest("ticket is missing: it is the seq of the acquire")
-	}
-	c.Cancel = &machine.Cancel{Ticket: m.Ticket}
-	return nil
-}
-
-func fillRelease(_ *Limits, pm proto.Message, c *machine.Command) *coorddv1.Error {
-	m := pm.(*coorddv1.LockReleaseRequest)
-	if m.Fence == 0 {
-		return badRequest("fence is missing: it came with the grant")
-	}
-	c.Release = &machine.Release{Fence: m.Fence}
-	return nil
-}
-
-func fillForce(_ *Limits, pm proto.Message, c *machine.Command) *coorddv1.Error {
-	m := pm.(*coorddv1.LockForceReleaseRequest)
-	if m.Fence == 0 {
-		return badRequest("fence is missing: name the fence that lock.get showed")
-	}
-	if bad := checkText("reason", m.Reason, maxReasonBytes); bad != nil {
-		return bad
-	}
-	c.Force = &machine.Force{Fence: m.Fence, Reason: m.Reason, Now: m.Now}
-	return nil
-}
-
 func fillCreate(_ *Limits, pm proto.Message, c *machine.Command) *coorddv1.Error {
 	m := pm.(*coorddv1.SequenceCreateRequest)
 	s := &machine.SeqCreate{Cycle: m.Cycle, HasMin: m.Min != nil, HasStart: m.Start != nil}
@@ -249,8 +182,6 @@ func unsupported(what string) *coorddv1.Error {
 	return badRequest("%s is not supported by this version", what)
 }
 
-func nonZero(d *durationpb.Duration) bool { return d != nil && (d.Seconds != 0 || d.Nanos != 0) }
-
 // duration reads a duration that may be absent.
 func duration(field string, d *durationpb.Duration, absent time.Duration) (time.Duration, *coorddv1.Error) {
 	if d == nil {
@@ -294,7 +225,14 @@ func commandBytes(c *machine.Command) int {
 	n := 96 + len(c.Namespace) + len(c.Name)
 	switch {
 	case c.Acquire != nil:
-		n += mapBytes(c.Acquire.Metadata)
+		n += mapBytes(c.Acquire.Metadata) + len(c.Acquire.Value) + 10*len(c.Acquire.Holding)
+	case c.AcquireAll != nil:
+		n += mapBytes(c.AcquireAll.Metadata) + 10*len(c.AcquireAll.Holding)
+		for _, name := range c.AcquireAll.Names {
+			n += len(name) + 2
+		}
+	case c.Proclaim != nil:
+		n += len(c.Proclaim.Value)
 	case c.Open != nil:
 		n += len(c.Open.Owner) + len(c.Open.Nonce) + mapBytes(c.Open.Metadata)
 	case c.Force != nil:

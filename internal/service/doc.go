@@ -10,7 +10,10 @@
 //     real leader's answer wins. Refusals that follow from the request alone are sent at once.
 //   - Handlers never wait: a request is decoded, checked and queued; a proposer takes whatever is queued into
 //     one log entry; answers are encoded and published by a goroutine of their own, off the applier.
-//   - Everything is bounded: bodies, names, metadata, batches, what is under way.
+//   - Everything is bounded: bodies, names, metadata, batches, what is under way. Keepalives have a bound of their own and
+//     go before other work; answers that are ready go before the events of thousands of sessions that end at once.
+//   - Transitions of locks go to those who watch, from a goroutine that nobody waits for, and are not even encoded where
+//     nobody listens.
 //   - Expiry stands still (NotServing) while the leader can't be reached through NATS, and the leader hands over to a
 //     member that says, over Raft's own transport, that NATS reaches it.
 //   - Operators' verbs (members, leadership, snapshots) run beside all that, a bounded number at a time. A change that

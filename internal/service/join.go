@@ -101,6 +101,10 @@ func (j *joiner) unencodable(calls []*call, err error) {
 	if len(calls) == 1 {
 		j.left()
 		if errors.Is(err, machine.ErrVersion) {
+			if !s.node.Lease() { // in doubt: the true leader's answer must win
+				s.answers.drop(calls[0])
+				return
+			}
 			calls[0].failed = refuse(coorddv1.CodeBusy, "%s waits until all members of the cluster are upgraded", calls[0].verb.name)
 			s.answers.finish(calls[0])
 			return

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coordd/coordd/internal/machine"
 	"github.com/coordd/coordd/pkg/raft"
 )
 
@@ -235,5 +236,44 @@ func TestRateLimit(t *testing.T) {
 	}
 	if free := newRateLimiter(0); !free.allow("a") || len(free.buckets) != 0 {
 		t.Error("without a limit nothing is counted")
+	}
+}
+
+// What a part of the cluster would not understand is not written into the log; the rest of the same entry is.
+func TestCommandsThatNotAllMembersKnow(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, Limits{Entries: 1}, Timing{})
+	o := b.ask("session.open", `{}`)
+	s := fmt.Sprintf(`"session":%q,"secret":%q`, o["session"], o["secret"])
+	b.node.version.Store(1)
+	b.node.held.Store(true)
+	old, first := b.inbox()
+	newer, second := b.inbox()
+	b.send(first, "session.open", `{}`)
+	b.await("an entry to be under way", func() bool { return b.s.answers.outstanding.Load() == 1 && len(b.node.entries()) > 0 })
+	b.send(first, "lock.acquire.a", `{`+s+`,"seq":1,"ack":1}`)
+	b.send(second, "lock.acquire.b", `{`+s+`,"seq":2,"ack":1,"mode":"SHARED"}`)
+	b.await("both to wait", func() bool { return b.s.answers.outstanding.Load() == 3 })
+	b.node.held.Store(false)
+	b.node.release()
+	for range 2 {
+		msg, err := old.NextMsg(patience)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if o := b.parse(msg); b.codeOf(o) != "" {
+			t.Errorf("%v", o)
+		}
+	}
+	msg, err := newer.NextMsg(patience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o := b.parse(msg); b.codeOf(o) != "BUSY" || !strings.Contains(string(msg.Data), "upgraded") {
+		t.Errorf("%v", o)
+	}
+	b.node.version.Store(machine.CommandVersion)
+	if o := b.ask("lock.acquire.b", `{`+s+`,"seq":2,"ack":1,"mode":"SHARED"}`); o["state"] != "GRANTED" {
+		t.Errorf("once all know it: %v", o)
 	}
 }

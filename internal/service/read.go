@@ -19,7 +19,7 @@ const (
 )
 
 func lockMessage(x *machine.LockInfo, now int64) *coorddv1.Lock {
-	m := &coorddv1.Lock{Name: x.Name, State: coorddv1.Lock_HELD, Waiting: uint64(len(x.Queue))}
+	m := &coorddv1.Lock{Name: x.Name, State: coorddv1.Lock_HELD, Waiting: x.Waiting, Limit: x.Limit, InUse: x.InUse}
 	switch {
 	case len(x.Holders) == 0:
 		m.State = coorddv1.Lock_FREE
@@ -32,7 +32,8 @@ func lockMessage(x *machine.LockInfo, now int64) *coorddv1.Lock {
 	}
 	for i := range x.Queue[:min(len(x.Queue), maxShownWaiters)] {
 		w := &x.Queue[i]
-		m.Queue = append(m.Queue, &coorddv1.Waiter{Session: w.Session, Owner: w.Owner, Ticket: w.Ticket, Mode: coorddv1.Mode(w.Mode), Since: w.Since})
+		m.Queue = append(m.Queue, &coorddv1.Waiter{Session: w.Session, Owner: w.Owner, Ticket: w.Ticket, Mode: coorddv1.Mode(w.Mode), Since: w.Since,
+			Count: w.Count, Names: w.Names})
 	}
 	return m
 }
@@ -43,6 +44,20 @@ func readLock(v *machine.View, q readQuery) (proto.Message, *coorddv1.Error) {
 		x = machine.LockInfo{Namespace: q.ns, Name: q.name}
 	}
 	return &coorddv1.LockGetReply{Index: v.Index(), Lock: lockMessage(&x, q.now)}, nil
+}
+
+// readLeader shows who leads an election. A leadership that was taken away, and whose lock is only kept from others for
+// a while, is none.
+func readLeader(v *machine.View, q readQuery) (proto.Message, *coorddv1.Error) {
+	x, _ := v.Lock(q.ns, q.name)
+	m := &coorddv1.ElectionObserveReply{Index: v.Index(), Campaigning: x.Waiting}
+	for i := range x.Holders {
+		if h := &x.Holders[i]; !h.Delayed {
+			m.Leader = &coorddv1.ElectionLeader{Session: h.Session, Owner: h.Owner, Value: h.Value, Fence: h.Fence, Since: h.Since, Metadata: h.Metadata}
+			break
+		}
+	}
+	return m, nil
 }
 
 // page is a checked part of a listing.

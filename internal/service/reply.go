@@ -2,6 +2,7 @@ package service
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -43,11 +44,15 @@ func replySession(s *Service, c *call, r *machine.Reply) proto.Message {
 	}
 	for i := range x.Waits {
 		w := &x.Waits[i]
-		if room -= escapedBytes(w.Name) + holdBytes; room < 0 {
+		room -= escapedBytes(w.Name) + holdBytes
+		for _, name := range w.Names {
+			room -= escapedBytes(name) + 3
+		}
+		if room < 0 {
 			m.Incomplete = true
 			return m
 		}
-		m.Waits = append(m.Waits, &coorddv1.Wait{Name: w.Name, Seq: w.Seq, State: coorddv1.Wait_State(w.State), Position: w.Position})
+		m.Waits = append(m.Waits, &coorddv1.Wait{Name: w.Name, Seq: w.Seq, State: coorddv1.Wait_State(w.State), Position: w.Position, Names: w.Names})
 	}
 	return m
 }
@@ -78,11 +83,30 @@ func replyAcquire(s *Service, _ *call, r *machine.Reply) proto.Message {
 	case machine.StateCancelled:
 		m.State = coorddv1.LockAcquireReply_CANCELLED
 	}
+	for _, f := range x.Fences {
+		m.Fences = append(m.Fences, &coorddv1.NamedFence{Name: f.Name, Fence: f.Fence, Until: f.Until})
+	}
 	now := s.now(0)
 	for i := range x.Holders {
 		m.Holders = append(m.Holders, holder(&x.Holders[i], now))
 	}
 	return m
+}
+
+func replyHandOver(_ *Service, _ *call, r *machine.Reply) proto.Message {
+	m := &coorddv1.LockHandOverReply{Index: r.Index, State: coorddv1.LockHandOverReply_HANDED_OVER, Fence: r.Lock.Fence}
+	if r.Lock.State == machine.StateAsked {
+		m.State = coorddv1.LockHandOverReply_ASKED
+	}
+	return m
+}
+
+func replyProclaim(_ *Service, _ *call, r *machine.Reply) proto.Message {
+	return &coorddv1.ElectionProclaimReply{Index: r.Index}
+}
+
+func replyLatch(_ *Service, _ *call, r *machine.Reply) proto.Message {
+	return &coorddv1.LatchReply{Index: r.Index, Count: r.Latch}
 }
 
 func replyCancel(_ *Service, _ *call, r *machine.Reply) proto.Message {
@@ -94,7 +118,7 @@ func replyCancel(_ *Service, _ *call, r *machine.Reply) proto.Message {
 }
 
 func replyRelease(_ *Service, _ *call, r *machine.Reply) proto.Message {
-	return &coorddv1.LockReleaseReply{Index: r.Index, State: coorddv1.LockReleaseReply_RELEASED}
+	return &coorddv1.LockReleaseReply{Index: r.Index, State: coorddv1.LockReleaseReply_RELEASED, Remaining: r.Lock.Entries}
 }
 
 func replyForce(_ *Service, _ *call, r *machine.Reply) proto.Message {
@@ -121,7 +145,7 @@ func replyRange(_ *Service, _ *call, r *machine.Reply) proto.Message {
 
 func holder(h *machine.HolderInfo, now int64) *coorddv1.Holder {
 	return &coorddv1.Holder{Session: h.Session, Owner: h.Owner, Fence: h.Fence, Mode: coorddv1.Mode(h.Mode), Count: h.Count,
-		Since: h.Since, ExpiresIn: durationOf(max(0, h.Deadline-now)), Metadata: h.Metadata}
+		Since: h.Since, ExpiresIn: durationOf(max(0, h.Deadline-now)), Metadata: h.Metadata, Until: h.Until, Delayed: h.Delayed, Value: h.Value}
 }
 
 func sequence(x *machine.SeqInfo) *coorddv1.Sequence {
@@ -137,22 +161,28 @@ func sequence(x *machine.SeqInfo) *coorddv1.Sequence {
 func (s *Service) errorOf(v *verb, name string, r *machine.Reply) *coorddv1.Error {
 	e := coorddv1.NewError(r.Code.String(), errorText(v, name, r))
 	e.Leader = s.cfg.Name
-	if d := r.Detail; d != nil && (d.Holder != "" || d.Fence != 0 || d.Queue != 0 || d.ExpiresIn != 0) {
-		e.Details = &coorddv1.ErrorDetails{Holder: d.Holder, Fence: d.Fence, Queue: d.Queue, ExpiresIn: durationOf(d.ExpiresIn)}
+	if d := r.Detail; d != nil && (d.Holder != "" || d.Fence != 0 || d.Queue != 0 || d.ExpiresIn != 0 || len(d.Cycle) > 0) {
+		e.Details = &coorddv1.ErrorDetails{Holder: d.Holder, Fence: d.Fence, Queue: d.Queue, ExpiresIn: durationOf(d.ExpiresIn), Cycle: d.Cycle}
 	}
 	return e
 }
 
 func errorText(v *verb, name string, r *machine.Reply) string {
 	d := r.Detail
-	if r.Code == machine.CodeLocked && d != nil {
+	if r.Code == machine.CodeLocked && d != nil && d.Fence != 0 {
 		who := quote(d.Holder)
 		if d.Holder == "" {
 			who = fmt.Sprintf("session %d", d.HolderID)
 		}
-		text := fmt.Sprintf("lock %s is held by %s (fence %d, %.1f s left)", quote(name), who, d.Fence, time.Duration(d.ExpiresIn).Seconds())
-		if d.Text != "" && d.Text != "the lock is held" {
-			text += "; " + plainSpaces(d.Text)
+		what, why := "lock "+quote(name), d.Text
+		if which, ok := strings.CutPrefix(why, "the lock is held: "); ok { // of several that were asked for
+			what, why = "lock "+which, ""
+		} else if name == "" {
+			what = "a lock of the request"
+		}
+		text := fmt.Sprintf("%s is held by %s (fence %d, %.1f s left)", what, who, d.Fence, time.Duration(d.ExpiresIn).Seconds())
+		if why != "" && why != "the lock is held" {
+			text += "; " + plainSpaces(why)
 		}
 		return text
 	}

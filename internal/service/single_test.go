@@ -205,7 +205,7 @@ func TestBatch(t *testing.T) {
 		{"seq":2,"verb":"lock.release","name":"a b","body":{"fence":"77"}},
 		{"seq":3,"verb":"id.create","name":"s","body":{}},
 		{"seq":4,"verb":"id.alloc","name":"s","body":{"count":"5"}},
-		{"seq":5,"verb":"election.campaign","name":"e"},
+		{"seq":5,"verb":"worker.acquire","name":"e"},
 		{"verb":"lock.get","name":"a b"}]}`
 	var before []any
 	for range 2 { // a repeat executes nothing
@@ -338,7 +338,7 @@ func TestBadInputOverNATS(t *testing.T) {
 		{"lock.acquire.a", `{"session":"4711","seq":1}`, "SESSION_UNKNOWN"},
 		{"lock.acquire.a", `{` + strings.Replace(s, `"secret":"`, `"secret":"AAAA`, 1) + `,"seq":1}`, "DENIED"},
 		{"lock.acquire.a", `{` + s + `}`, "BAD_REQUEST"},
-		{"lock.acquire.a", `{` + s + `,"seq":1,"mode":"SHARED"}`, "BAD_REQUEST"},
+		{"lock.acquire.a", `{` + s + `,"seq":1,"mode":"SHARED","limit":3}`, "BAD_REQUEST"},
 		{"lock.acquire.a", `{` + s + `,"seq":1,"cluster":"other"}`, "WRONG_CLUSTER"},
 		{"lock.release.a", `{` + s + `,"seq":2,"ack":1,"fence":"5"}`, "NOT_HELD"},
 		{"batch", `{` + s + `,"commands":[]}`, "BAD_REQUEST"},
@@ -365,7 +365,7 @@ func TestBadInputOverNATS(t *testing.T) {
 	u.fails(base+"lock.acquire.c", `{`+s+`,"seq":3,"ack":3}`, "REQUEST_STALE")
 	u.fails(base+"lock.acquire.c", `{`+s+`,"seq":6,"not_after":"1"}`, "DEADLINE_EXCEEDED")
 	// Verbs of later versions have no listener.
-	if _, err := u.ask(base+"election.campaign.x", []byte("{}")); err == nil {
+	if _, err := u.ask(base+"worker.acquire.x", []byte("{}")); err == nil {
 		t.Error("somebody answered a verb that there is not")
 	}
 }

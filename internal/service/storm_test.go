@@ -281,6 +281,19 @@ func TestTransitionsArePublishedToThoseWhoListen(t *testing.T) {
 	}
 }
 
+// An outside NATS does not tell who listens: it is given everything.
+func TestTransitionsArePublishedWhereInterestIsUnknown(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, Limits{}, Timing{}, func(_ *fakeNode, c *Config) { c.Interest, c.ExternalNATS = nil, true })
+	before := b.s.nc.Stats().OutMsgs
+	changes := make([]machine.Change, 100)
+	for i := range changes {
+		changes[i] = machine.Change{Namespace: "default", Name: "c"}
+	}
+	b.s.watches.put(changes)
+	b.await("all of them to be sent", func() bool { return b.s.nc.Stats().OutMsgs-before >= uint64(len(changes)) })
+}
+
 // A watcher that falls behind loses the oldest transitions, and nobody waits for it.
 func TestWatchesAreBounded(t *testing.T) {
 	t.Parallel()

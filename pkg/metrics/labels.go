@@ -13,11 +13,23 @@ var (
 		"session.keepalive": {"SESSION_EXPIRED", "DENIED"},
 		"session.resume":    {"SESSION_EXPIRED", "DENIED"},
 		"session.close":     {"SESSION_EXPIRED", "DENIED"},
-		"lock.acquire":      {"LOCKED", "SESSION_EXPIRED", "DENIED", "QUOTA"},
+		"lock.acquire":      {"LOCKED", "WAIT_TIMEOUT", "SESSION_EXPIRED", "DENIED", "QUOTA", "DEADLOCK", "LIMIT_MISMATCH"},
+		"lock.acquire-all":  {"LOCKED", "WAIT_TIMEOUT", "SESSION_EXPIRED", "DENIED", "QUOTA", "DEADLOCK", "LIMIT_MISMATCH"},
 		"lock.release":      {"NOT_HELD", "SESSION_EXPIRED", "DENIED"},
-		"id.create":         {"SEQ_CONFLICT", "QUOTA"},
-		"id.alloc":          {"SEQ_NOT_FOUND", "SEQ_EXHAUSTED"},
-		"id.advance":        {"SEQ_NOT_FOUND", "SEQ_BACKWARD"},
+		"lock.hand-over":    {"NOT_HELD", "NOT_FOUND", "SESSION_EXPIRED", "DENIED"},
+
+		"election.campaign":  {"LOCKED", "WAIT_TIMEOUT", "SESSION_EXPIRED", "DENIED", "QUOTA", "DEADLOCK", "LIMIT_MISMATCH", "TOO_LARGE"},
+		"election.proclaim":  {"NOT_HELD", "SESSION_EXPIRED", "DENIED", "TOO_LARGE"},
+		"election.resign":    {"NOT_HELD", "SESSION_EXPIRED", "DENIED"},
+		"election.hand-over": {"NOT_HELD", "NOT_FOUND", "SESSION_EXPIRED", "DENIED"},
+		"barrier.wait":       {"WAIT_TIMEOUT", "SESSION_EXPIRED", "DENIED", "QUOTA", "LIMIT_MISMATCH"},
+		"latch.set":          {"SESSION_EXPIRED", "DENIED", "QUOTA"},
+		"latch.count-down":   {"NOT_FOUND", "SESSION_EXPIRED", "DENIED"},
+		"latch.wait":         {"WAIT_TIMEOUT", "SESSION_EXPIRED", "DENIED", "QUOTA"},
+
+		"id.create":  {"SEQ_CONFLICT", "QUOTA"},
+		"id.alloc":   {"SEQ_NOT_FOUND", "SEQ_EXHAUSTED"},
+		"id.advance": {"SEQ_NOT_FOUND", "SEQ_BACKWARD"},
 	}
 	quotaKinds     = []string{"sessions", "locks", "sequences", "payload", "rate"}
 	rejectionKinds = []transport.Rejection{transport.RejectProtocol, transport.RejectCluster, transport.RejectMember,
