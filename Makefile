@@ -39,6 +39,10 @@ LOAD_LOCKS ?= 1000000
 LOAD_ROUNDS ?= 3
 LOAD_BEHIND ?= 1000000
 LOAD_COMMANDS ?= 10000000
+LOAD_CONNECTIONS ?= 100
+LOAD_JOINED ?= 1000
+LOAD_KEEP ?= 30s
+LOAD_STORM ?= 20000
 
 .PHONY: help build test test-long test-e2e test-disk test-net test-load lint generate bench fuzz sim sim-long sim-same canaries dist clean
 
@@ -77,9 +81,11 @@ test-net: ## partitions in network namespaces, and a proxy that breaks what it c
 	cd internal/e2e && COORDD_COVERED=$(COVERED) ../../bin/net.test -test.v -test.timeout 170m -test.run '^TestNet' \
 	  -net.rounds=$(NET_ROUNDS) -net.seed=$(NET_SEED) -net.budget=$(NET_BUDGET)
 
-test-load: ## snapshots of a large state, a follower far behind, very many commands: figures, and nothing lost
+test-load: ## a large state, a follower far behind, very many commands and sessions, a storm of expiries: figures, and nothing lost
 	$(GO) test -tags load -count=1 -timeout 90m -v -run '^TestLoad' ./internal/service -args -load.sessions=$(LOAD_SESSIONS) \
 	  -load.locks=$(LOAD_LOCKS) -load.rounds=$(LOAD_ROUNDS) -load.behind=$(LOAD_BEHIND) -load.commands=$(LOAD_COMMANDS)
+	$(GO) test -tags load -count=1 -timeout 30m -v -run '^TestLoad' ./internal/e2e -args -load.connections=$(LOAD_CONNECTIONS) \
+	  -load.joined=$(LOAD_JOINED) -load.keep=$(LOAD_KEEP) -load.storm=$(LOAD_STORM)
 
 canaries: ## take every guard out of the product, one at a time: the simulator or a named test has to notice each
 	COORDD_COVERED=$(COVERED) $(GO) run ./internal/canary/run -record -limit $(CANARY_LIMIT)

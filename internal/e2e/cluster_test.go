@@ -1,4 +1,4 @@
-//go:build e2e || disk || net
+//go:build e2e || disk || net || load
 
 package e2e
 

@@ -1,9 +1,6 @@
 package client
 
-import (
-	"context"
-	"slices"
-)
+import "context"
 
 // holding is a lock, or several that were taken together: what a context may come from.
 type holding interface {
@@ -54,12 +51,9 @@ func heldUnder(ctx context.Context) (locks []*Lock) {
 	return locks
 }
 
-// fencesOf returns the fences of locks, each once: a reentrant hold has several locks.
 func fencesOf(locks []*Lock) (fences []uint64) {
 	for _, l := range locks {
-		if !slices.Contains(fences, l.fence) {
-			fences = append(fences, l.fence)
-		}
+		fences = append(fences, l.fence)
 	}
 	return fences
 }
