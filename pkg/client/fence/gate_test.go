@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -91,6 +92,7 @@ func TestGateHammer(t *testing.T) {
 							t.Error("a writer is not alone")
 						}
 						defer writers.Add(-1)
+						runtime.Gosched()
 						last.Lock()
 						defer last.Unlock()
 						if fence < last.newest {
@@ -104,6 +106,7 @@ func TestGateHammer(t *testing.T) {
 				_ = g.Do(Shared(fence), func() error {
 					readers.Add(1)
 					defer readers.Add(-1)
+					runtime.Gosched()
 					if writers.Load() != 0 {
 						t.Error("a reader beside a writer")
 					}
