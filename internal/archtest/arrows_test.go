@@ -44,7 +44,7 @@ var arrows = map[string][]string{
 	"pkg/idgen":               {"internal/canary"},
 	"pkg/idgen/alloc":         {"pkg/idgen"},
 	"pkg/client":              {"pkg/client/lease", "pkg/client/fence", "api/coordd/v1", "pkg/idgen", "pkg/idgen/alloc", "internal/canary"},
-	"pkg/client/coorddtest":   {"pkg/client", "internal/service", "internal/machine", "pkg/raft/node", "pkg/raft", "pkg/raft/storage", "pkg/transport"},
+	"pkg/client/coorddtest":   {"pkg/client", "pkg/client/lease", "api/coordd/v1", "internal/service", "internal/machine", "pkg/raft/node", "pkg/raft"},
 	"examples":                {"pkg/raft", "pkg/raft/node", "pkg/raft/redirect", "pkg/raft/storage", "pkg/transport"},
 	"pkg/metrics":             {"internal/service", "pkg/raft/node", "pkg/raft", "pkg/raft/storage", "pkg/transport", "api/coordd/v1"},
 

@@ -238,3 +238,9 @@ func (s *state) owner(session uint64) string {
 	}
 	return ""
 }
+
+// HasSession reports whether a session has neither ended nor been closed.
+func (v *View) HasSession(id uint64) bool {
+	_, ok := v.s.sessions.Get(id)
+	return ok
+}

@@ -41,6 +41,7 @@ func (s *Session) obtain(ctx context.Context, w *want) (_ *ticket, stood bool, e
 			return nil, stood, fmt.Errorf("%v: %w", w, t.err)
 		case <-queued:
 			queued, answer, stood = nil, nil, true
+			timer.Stop()
 			s.sooner() // renewals are the backup for the grant's event
 		case <-answer:
 			return nil, stood, fmt.Errorf("%v: %w", w, s.withdraw(t, c, nil))

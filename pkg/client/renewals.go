@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	coorddv1 "github.com/coordd/coordd/api/coordd/v1"
+	"github.com/coordd/coordd/pkg/client/internal/clock"
 )
 
 const (
@@ -48,19 +49,32 @@ func newRenewals(c *Client) *renewals {
 func (r *renewals) run() {
 	timer := r.c.clock.NewTimer(time.Hour)
 	defer timer.Stop()
+	woken := 0
 	for {
 		groups, next := r.pick()
 		for _, g := range groups {
-			r.c.wg.Go(func() { r.renew(g) })
+			r.begin(g)
 		}
 		timer.Reset(next)
+		clock.Work(r.c.clock, -woken)
+		woken = 0
 		select {
 		case <-r.c.ctx.Done():
 			return
 		case <-r.wake:
+			woken = 1
 		case <-timer.C():
 		}
 	}
+}
+
+// begin renews a group in a goroutine of its own.
+func (r *renewals) begin(group []*Session) {
+	clock.Work(r.c.clock, 1)
+	r.c.wg.Go(func() {
+		defer clock.Work(r.c.clock, -1)
+		r.renew(group)
+	})
 }
 
 // pick takes the sessions that are to be renewed now, in groups of one message each, and says when others will be due.
@@ -141,6 +155,7 @@ func (r *renewals) first(s *Session) {
 	if s.renewal.place == 1 {
 		select {
 		case r.wake <- struct{}{}:
+			clock.Work(r.c.clock, 1)
 		default:
 		}
 	}
@@ -174,7 +189,7 @@ func (r *renewals) renew(group []*Session) {
 	}
 	if refused := r.together(group); refused != nil {
 		for _, s := range refused {
-			r.c.wg.Go(func() { r.renew([]*Session{s}) })
+			r.begin([]*Session{s})
 		}
 		return
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	coorddv1 "github.com/coordd/coordd/api/coordd/v1"
+	"github.com/coordd/coordd/pkg/client/internal/clock"
 )
 
 const (
@@ -58,7 +59,7 @@ func (w *wire) do(ctx context.Context, r *request) (out outcome, err error) {
 	x := w.open(r.subject)
 	defer w.forget(x)
 	wait, pause, silent := max(firstTry, r.patient), firstPause, 0
-	timer := w.clock.NewTimer(time.Hour)
+	timer := w.clock.NewTimer(clock.Never)
 	defer timer.Stop()
 	for {
 		if ctx.Err() != nil {

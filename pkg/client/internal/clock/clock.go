@@ -14,6 +14,7 @@ package clock
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"github.com/coordd/coordd/pkg/client/lease"
@@ -35,6 +36,10 @@ type Timer interface {
 	Reset(d time.Duration) bool
 	Stop() bool
 }
+
+// Never is the time of a timer that is made now and set later. The client has such a timer for each request that it is waiting
+// for, from before its sending until after its answer was taken; a test's clock can tell by it.
+const Never time.Duration = math.MaxInt64
 
 // Option makes a client.Option of a Clock. It is set by pkg/client, which this package can't import.
 var Option func(Clock) any
@@ -62,6 +67,14 @@ func (c system) AfterFunc(d time.Duration, f func()) Timer { return timer{time.A
 type timer struct{ *time.Timer }
 
 func (t timer) C() <-chan time.Time { return t.Timer.C }
+
+// Work tells a test's clock, which has such a method, that something began (1) or ended (-1) that has to happen before time
+// moves on; while it waits for the service, a timer made with Never tells. What sets off a goroutine counts for it beforehand, so that no moment is left in which nobody counts.
+func Work(c Clock, n int) {
+	if w, ok := c.(interface{ Work(n int) }); ok {
+		w.Work(n)
+	}
+}
 
 // Sleep waits for d by c, or until done is closed.
 func Sleep(c Clock, d time.Duration, done <-chan struct{}) {
