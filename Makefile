@@ -14,6 +14,8 @@ SIM_MINUTES ?= 30
 FUZZTIME ?= 20s
 FUZZJOBS ?= $(shell nproc)
 E2E_DURATION ?= 60s
+# How long three processes hammer a mutex and a read/write lock.
+E2E_HAMMER ?= 5s
 # `make test-disk`: power cuts of one node, of two of three, and of all at once; corruptions of a stopped node's
 # directory; failed syncs; the seed, 0 for a random one; whether a disk is filled, and stalled.
 DISK_CUTS ?= 20
@@ -59,7 +61,7 @@ test: ## vet, all tests that need no privileges with the race detector, 300 simu
 	$(GO) run ./internal/canary/run -fast
 
 test-long: ## the long forms: end to end, power cuts, measured load, ten thousand simulated seeds, fuzzing
-	$(MAKE) test-e2e E2E_DURATION=30m
+	$(MAKE) test-e2e E2E_DURATION=30m E2E_HAMMER=3m
 	$(MAKE) test-disk DISK_CUTS=60 DISK_CUTS_MAJORITY=20 DISK_CUTS_ALL=20 DISK_CORRUPTIONS=400
 	$(MAKE) test-net NET_ROUNDS=3
 	$(MAKE) test-load
@@ -69,7 +71,7 @@ test-long: ## the long forms: end to end, power cuts, measured load, ten thousan
 	$(MAKE) fuzz FUZZTIME=60s
 
 test-e2e: ## three real processes, 16 clients, a random node killed every 4 s; history checked
-	$(GO) test -tags e2e -count=1 -timeout 90m -v -run '^TestEndToEnd' ./internal/e2e -args -e2e.duration=$(E2E_DURATION)
+	$(GO) test -tags e2e -count=1 -timeout 90m -v -run '^TestEndToEnd' ./internal/e2e -args -e2e.duration=$(E2E_DURATION) -e2e.hammer=$(E2E_HAMMER)
 
 test-disk: ## power cuts, damage, a full, a failing and a stalled disk under real nodes (root, mkfs.ext4, strace)
 	COORDD_COVERED=$(COVERED) internal/e2e/disk.sh $(GO) test -tags disk -count=1 -timeout 180m -v -run '^TestDisk$$' ./internal/e2e \
