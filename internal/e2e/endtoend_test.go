@@ -31,7 +31,7 @@ type fault struct {
 	at   time.Time
 }
 
-// TestEndToEnd kills or stops a node every four seconds while clients lock, unlock and draw IDs.
+// TestEndToEnd kills or stops a node every four seconds while clients lock, unlock and draw IDs, and others use every other primitive.
 func TestEndToEnd(t *testing.T) {
 	seed := *flagSeed
 	if seed == 0 {
@@ -52,7 +52,11 @@ func TestEndToEnd(t *testing.T) {
 	defer cancel()
 	done := make(chan []fault)
 	go func() { done <- c.faults(ctx, rand.New(rand.NewPCG(seed, 1))) }()
+	ps := newPrimitives(t, c.urls(), 5*time.Millisecond)
+	working := make(chan struct{})
+	go func() { defer close(working); ps.run(ctx) }()
 	w.run(ctx, clients)
+	<-working
 	ended := time.Now()
 	faults := <-done
 	c.waitReady(30*time.Second, c.nodes...)
@@ -62,6 +66,7 @@ func TestEndToEnd(t *testing.T) {
 	w.report()
 	reportFaults(t, w, faults)
 	w.hist.check(t, 5*time.Minute)
+	ps.check()
 	checkNothingLost(t, c, w)
 	if w.ops.Load() == 0 || len(faults) == 0 {
 		t.Errorf("%d operations and %d faults prove nothing", w.ops.Load(), len(faults))

@@ -53,6 +53,7 @@ type totals struct {
 	elects   map[string]bool
 
 	partitions, proxied, ops, checked, lost int
+	primitives                              int // operations checked, of all primitives besides the exclusive lock
 	fired                                   map[string]uint64
 }
 
@@ -69,7 +70,7 @@ func (tt *totals) record(s shape, o outcome) {
 }
 
 // add counts what a part did and saw.
-func (tt *totals) add(r *netRun, lost int) {
+func (tt *totals) add(r *netRun, lost, primitives int) {
 	tt.mu.Lock()
 	defer tt.mu.Unlock()
 	if r.px != nil {
@@ -81,7 +82,8 @@ func (tt *totals) add(r *netRun, lost int) {
 		tt.partitions += r.strikes
 	}
 	tt.ops += int(r.w.ops.Load()+r.w.verifies.Load()+r.reads.seen.Load()) + len(r.w.ids.seen)
-	tt.checked += len(r.w.hist.ops)
+	tt.checked += len(r.w.hist.ops) + primitives
+	tt.primitives += primitives
 	tt.lost += lost
 }
 
@@ -113,7 +115,7 @@ func (tt *totals) print(ok bool) {
 		return
 	}
 	if err := covered.Add("net", map[string]uint64{"partitions": uint64(tt.partitions), "proxy faults": uint64(tt.proxied),
-		"operations": uint64(tt.ops), "operations checked by porcupine": uint64(tt.checked)}); err != nil {
+		"operations": uint64(tt.ops), "operations on other primitives": uint64(tt.primitives), "operations checked by porcupine": uint64(tt.checked)}); err != nil {
 		fmt.Println("the totals are not kept:", err)
 	}
 }

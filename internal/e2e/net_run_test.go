@@ -44,6 +44,7 @@ type netRun struct {
 	f     *fabric
 	c     *cluster
 	w     *workload
+	ps    *primitives
 	m     *marks
 	reads *readers
 	rnd   *rand.Rand
@@ -150,10 +151,13 @@ func newRun(t *testing.T, f *fabric, n int, outside bool, px *proxies, salt uint
 		t.Cleanup(nc.Close)
 		r.ctl[nd.name] = nc
 	}
+	r.ps = newPrimitives(t, urls, netPace)
+	r.ps.options = r.w.options
 	r.m, r.reads = newMarks(t, r.w), &readers{t: t, w: r.w}
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { r.w.run(ctx, netClients) })
+	wg.Go(func() { r.ps.run(ctx) })
 	wg.Go(func() { r.m.run(ctx) })
 	for i, nd := range r.c.nodes {
 		wg.Go(func() { r.reads.run(ctx, i, r.ctl[nd.name]) })
@@ -172,11 +176,12 @@ func (r *netRun) finish() {
 	r.t.Logf("reads by others, through each node's NATS: %d", r.reads.seen.Load())
 	lost := r.m.check(r)
 	r.w.hist.check(r.t, 5*time.Minute)
+	checked := r.ps.check()
 	checkNothingLost(r.t, r.c, r.w)
 	if r.w.ops.Load() == 0 || r.strikes == 0 && *flagShape == "" {
 		r.t.Errorf("%d operations and %d faults prove nothing", r.w.ops.Load(), r.strikes)
 	}
-	total.add(r, lost)
+	total.add(r, lost, checked)
 }
 
 // settled waits until every node is ready, one leads, and every client gets its work done, and returns the leader.
@@ -242,6 +247,7 @@ func (r *netRun) strike(s shape) {
 	r.strikes++
 	r.doing.Store(s.name)
 	r.w.rename(fmt.Sprintf("net/%d", r.strikes), netLocks)
+	r.ps.rename()
 	r.w.forgetSuccesses()
 	var others []*node
 	for _, i := range r.rnd.Perm(len(r.c.nodes)) {

@@ -86,7 +86,10 @@ func replyAcquire(s *Service, _ *call, r *machine.Reply) proto.Message {
 	for _, f := range x.Fences {
 		m.Fences = append(m.Fences, &coorddv1.NamedFence{Name: f.Name, Fence: f.Fence, Until: f.Until})
 	}
-	m.Holders = holders(x.Holders, s.now(0))
+	now := s.now(0)
+	for i := range x.Holders {
+		m.Holders = append(m.Holders, holder(&x.Holders[i], now))
+	}
 	return m
 }
 

@@ -56,12 +56,12 @@ func (v Verdict) String() string {
 	verdict := "linearizable"
 	switch {
 	case len(v.Illegal) > 0:
-		verdict = "NOT LINEARIZABLE: " + strings.Join(v.Illegal, ", ")
+		verdict = "NOT LINEARIZABLE: " + some(v.Illegal)
 		if v.Drawing != "" {
 			verdict += " (the first one is drawn in " + v.Drawing + ")"
 		}
 	case len(v.Undecided) > 0:
-		verdict = "UNDECIDED: " + strings.Join(v.Undecided, ", ")
+		verdict = "UNDECIDED: " + some(v.Undecided)
 	case v.Operations == 0:
 		verdict = "NOTHING TO CHECK"
 	}
@@ -71,6 +71,15 @@ func (v Verdict) String() string {
 	}
 	return fmt.Sprintf("%-16s %6d operations on %4d instances, at most %3d on one (%s): %s", v.Primitive, v.Operations, v.Instances, v.Longest,
 		strings.Join(kinds, ", "), verdict)
+}
+
+// some names the first ones of many.
+func some(names []string) string {
+	const shown = 5
+	if len(names) <= shown {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:shown], ", "), len(names)-shown)
 }
 
 // Check decides the history of each instance, each within limit. The first illegal one is drawn in a page in folder, if that
