@@ -32,6 +32,11 @@ var loadSecret = []byte("0123456789abcdef")
 func startLoadCluster(t *testing.T) *cluster {
 	t.Helper()
 	c := newCluster(t, buildBinary(t), []string{t.TempDir(), t.TempDir(), t.TempDir()})
+	for _, nd := range c.nodes {
+		// The load and whatever else runs here take the processors away for longer than the default allows: these runs
+		// are about sessions, not about elections.
+		nd.args = append(nd.args, "--election-timeout-min", "1s", "--election-timeout-max", "2s")
+	}
 	c.startAll()
 	return c
 }

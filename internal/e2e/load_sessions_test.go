@@ -37,6 +37,8 @@ func TestLoadJoinedKeepalives(t *testing.T) {
 	conns := make([]*loadConn, *flagConnections)
 	var keepers sync.WaitGroup
 	end := make(chan struct{})
+	stop := sync.OnceFunc(func() { close(end) })
+	t.Cleanup(func() { stop(); keepers.Wait() })
 	var lost, renewed, rounds atomic.Int64
 	began := time.Now()
 	for i := range conns {
@@ -59,9 +61,6 @@ func TestLoadJoinedKeepalives(t *testing.T) {
 		})
 	}
 	opened := time.Since(began)
-	t.Cleanup(func() { keepers.Wait() })
-	stop := sync.OnceFunc(func() { close(end) })
-	t.Cleanup(stop)
 
 	before := c.figures()
 	client := processTime(os.Getpid())
