@@ -26,7 +26,7 @@ func newBench(tb testing.TB, locks int) *benchMachine {
 }
 
 func (b *benchMachine) apply(tb testing.TB, cs ...Command) []Reply {
-	data, err := EncodeCommands(cs)
+	data, err := EncodeCommandsAs(CommandVersion, cs)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -88,14 +88,14 @@ func (x *twins) next() {
 	}
 	other := allocCommand("nobody", 77, 0)
 	other.Namespace, other.Session, other.Secret, other.Generation, other.Seq, other.Ack = c.Namespace, c.Session, c.Secret, c.Generation, c.Seq, c.Seq
-	data, err := EncodeCommands([]Command{c, other})
+	data, err := EncodeCommandsAs(x.w.version, []Command{c, other})
 	if err != nil {
 		x.t.Fatal(err)
 	}
 	x.w.index++
 	again := x.apply(Entry{Index: x.w.index, Term: x.w.term, Time: x.w.now, Wall: x.w.now + 5, Command: true, Data: data})
 	switch got := again.Replies[0]; {
-	case c.Kind == KindLockAcquire: // answered by its ticket, as it is now
+	case c.Kind == KindLockAcquire, c.Kind == KindLockAcquireAll, c.Kind == KindBarrierWait, c.Kind == KindLatchWait: // answered by its ticket, as it is now
 		if was, is := reply.Lock, got.Lock; got.Code != OK || was.State == StateGranted && (is.State != was.State || is.Fence != was.Fence) {
 			x.t.Fatalf("%+v was answered with %s %+v, and again with %s %+v", c, reply.Code, was, got.Code, is)
 		}

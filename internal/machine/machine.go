@@ -83,6 +83,7 @@ type Machine struct {
 	ending  []due
 	touched []string // keys of locks whose queues were left
 	asked   [1]string
+	pivot   ticket
 }
 
 // New returns the machine of an empty log.

@@ -109,21 +109,21 @@ func TestWorkloadReachesEverything(t *testing.T) {
 		c.Timeouts += n.Timeouts
 		c.Forced += n.Forced
 	}
-	for code := OK; code <= CodeInternal; code++ {
+	for code := OK; code <= CodeTooLarge; code++ {
 		switch code {
-		case CodeBadName, CodeNotFound, CodeQuota, CodeCountTooLarge, CodeWindowFull: // not for a random walk
+		case CodeBadName, CodeQuota, CodeCountTooLarge, CodeWindowFull, CodeTooLarge: // not for a random walk
 		default:
 			if codes[code] == 0 {
 				t.Errorf("no reply was %s", code)
 			}
 		}
 	}
-	for _, k := range []EventKind{EventGranted, EventLost, EventTimedOut, EventSessionExpired} {
+	for _, k := range []EventKind{EventGranted, EventLost, EventTimedOut, EventHandOverAsked, EventSessionExpired} {
 		if kinds[k] == 0 {
 			t.Errorf("no event of kind %d", k)
 		}
 	}
-	for s := StateGranted; s <= StateDelayed; s++ {
+	for s := StateGranted; s <= StateAsked; s++ {
 		if states[s] == 0 {
 			t.Errorf("no lock reply in state %d", s)
 		}

@@ -122,13 +122,20 @@ func keyName(key string) string { return key[strings.IndexByte(key, 0)+1:] }
 
 func keyNamespace(key string) string { return key[:max(0, strings.IndexByte(key, 0))] }
 
-func (s *state) ticket(session, seq uint64) (*ticket, bool) {
-	return s.tickets.Get(&ticket{session: session, seq: seq})
+// ticket returns a session's ticket.
+func (m *Machine) ticket(session, seq uint64) (*ticket, bool) {
+	return m.tickets.Get(m.ticketAt(session, seq))
+}
+
+// ticketAt is a lookup key that costs no allocation.
+func (m *Machine) ticketAt(session, seq uint64) *ticket {
+	m.pivot.session, m.pivot.seq = session, seq
+	return &m.pivot
 }
 
 // ticketsOf appends the tickets of a session, by seq.
-func (s *state) ticketsOf(session uint64, to []*ticket) []*ticket {
-	s.tickets.Ascend(&ticket{session: session}, func(t *ticket) bool {
+func (m *Machine) ticketsOf(session uint64, to []*ticket) []*ticket {
+	m.tickets.Ascend(m.ticketAt(session, 0), func(t *ticket) bool {
 		if t.session != session {
 			return false
 		}
@@ -247,7 +254,7 @@ func (m *Machine) forgetEnded(s *session) {
 	}
 	front := 0
 	for front < len(s.ended) && forget(front) {
-		m.tickets.Delete(&ticket{session: s.id, seq: s.ended[front].seq})
+		m.tickets.Delete(m.ticketAt(s.id, s.ended[front].seq))
 		front++
 	}
 	rest := s.ended[front:]
@@ -259,7 +266,7 @@ func (m *Machine) forgetEnded(s *session) {
 		kept := append(make([]endedTicket, 0, len(s.ended)-i), s.ended[front:i]...)
 		for ; i < len(s.ended); i++ {
 			if forget(i) {
-				m.tickets.Delete(&ticket{session: s.id, seq: s.ended[i].seq})
+				m.tickets.Delete(m.ticketAt(s.id, s.ended[i].seq))
 			} else {
 				kept = append(kept, s.ended[i])
 			}

@@ -129,9 +129,6 @@ func (m *Machine) note(key string, k *mark, value []byte) {
 		}
 		m.noted, m.notedKey = k, key
 	}
-	if m.changes == nil {
-		m.changes = make([]Change, 0, 2)
-	}
 	m.changes = append(m.changes, Change{Namespace: keyNamespace(key), Name: keyName(key), Transition: k.transition(), Value: value})
 }
 

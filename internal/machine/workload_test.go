@@ -4,6 +4,8 @@ import (
 	"math"
 	"math/rand/v2"
 	"time"
+
+	"github.com/coordd/coordd/pkg/locks"
 )
 
 // workload makes entries that a log could hold: sensible requests mostly, and repeats, late ones,
@@ -114,7 +116,9 @@ func (w *workload) fresh() Command {
 		name := w.name()
 		fence := uint64(w.pick(10))
 		if l, ok := w.m.locks.Get(keyOf("ns", name)); ok && w.pick(5) > 0 {
-			fence = l.Holds[0].Fence
+			if len(l.Holds) > 0 {
+				fence = l.Holds[w.pick(len(l.Holds))].Fence
+			}
 		}
 		return forceCommand(name, fence, w.pick(3) == 0)
 	}
@@ -158,6 +162,10 @@ func (w *workload) fresh() Command {
 
 func (w *workload) verb(c *Command, s *session) {
 	c.Name = w.name()
+	if w.version >= 2 && w.pick(2) == 0 {
+		w.laterVerb(c, s)
+		return
+	}
 	switch w.pick(12) {
 	case 0, 1, 2, 3:
 		wait := []int64{0, NoWaitLimit, int64(time.Second), int64(5 * time.Second), 1}[w.pick(5)]
@@ -184,6 +192,72 @@ func (w *workload) verb(c *Command, s *session) {
 	default:
 		w.sequenceVerb(c)
 	}
+}
+
+// laterVerb makes a command that version 1 does not know.
+func (w *workload) laterVerb(c *Command, s *session) {
+	wait := []int64{0, NoWaitLimit, NoWaitLimit, int64(5 * time.Second)}[w.pick(4)]
+	delay := []int64{0, 0, int64(2 * time.Second)}[w.pick(3)]
+	maxHold := []int64{0, 0, int64(3 * time.Second)}[w.pick(3)]
+	switch w.pick(12) {
+	case 0, 1, 2, 3:
+		c.Kind, c.Acquire = KindLockAcquire, &Acquire{Mode: Mode(1 + w.pick(3)), Wait: wait, Delay: delay, MaxHold: maxHold, Holding: w.holding(c, s)}
+		switch c.Acquire.Mode {
+		case Semaphore:
+			c.Name, c.Acquire.Limit, c.Acquire.Count = []string{"sem", "sem", "x"}[w.pick(3)], 3, uint64(w.pick(4))
+		default:
+			c.Acquire.Reentrant = w.pick(2) == 0
+			c.Acquire.Value = []byte{byte('a' + w.pick(3))}
+		}
+	case 4, 5:
+		names := []string{"x", "y", "z", "orders/1"}
+		from := w.pick(4)
+		c.Kind, c.AcquireAll, c.Name = KindLockAcquireAll, &AcquireAll{Wait: wait, Delay: delay, MaxHold: maxHold, Holding: w.holding(c, s)}, ""
+		for i := range 1 + w.pick(3) {
+			c.AcquireAll.Names = append(c.AcquireAll.Names, names[(from+i)%4])
+		}
+	case 6:
+		to, _ := w.someSession()
+		c.Kind, c.HandOver = KindLockHandOver, &HandOver{Fence: uint64(w.pick(20)), To: to}
+		if l, ok := w.m.locks.Get(keyOf("ns", c.Name)); ok && len(l.Holds) > 0 && w.pick(6) > 0 {
+			c.HandOver.Fence = l.Holds[w.pick(len(l.Holds))].Fence
+			w.m.locks.Queue(l.Key, func(q *locks.Waiter) bool {
+				c.HandOver.To = q.Session
+				return w.pick(2) == 0
+			})
+		}
+	case 7:
+		c.Kind, c.Proclaim = KindElectionProclaim, &Proclaim{Fence: uint64(w.pick(20)), Value: []byte{byte('p' + w.pick(3))}}
+		if s != nil {
+			w.aim(c, s, func(t *ticket) { c.Proclaim.Fence = t.fence })
+		}
+	case 8, 9:
+		c.Kind, c.BarrierWait = KindBarrierWait, &BarrierWait{Parties: uint64(1 + w.pick(12)/3), Wait: wait}
+	case 10:
+		c.Kind, c.LatchWait = KindLatchWait, &LatchWait{Wait: wait}
+	case 11:
+		if w.pick(3) == 0 {
+			c.Kind, c.LatchSet = KindLatchSet, &LatchSet{Count: uint64(w.pick(4))}
+		} else {
+			c.Kind, c.LatchCountDown = KindLatchCountDown, &LatchCountDown{N: uint64(w.pick(3))}
+		}
+	}
+}
+
+// holding says some of the fences that a session holds, and goes for one of their locks now and then.
+func (w *workload) holding(c *Command, s *session) (fences []uint64) {
+	if s == nil || w.pick(2) == 0 {
+		return nil
+	}
+	for _, t := range w.m.ticketsOf(s.id, nil) {
+		if t.holds() && w.pick(3) > 0 {
+			fences = append(fences, t.fence)
+			if w.pick(4) == 0 {
+				c.Name = t.name()
+			}
+		}
+	}
+	return fences
 }
 
 // aim makes a command about one of the session's tickets, if it has any.
