@@ -7,16 +7,17 @@ import (
 	"time"
 
 	coorddv1 "github.com/coordd/coordd/api/coordd/v1"
+	"github.com/coordd/coordd/pkg/client/fence"
 )
 
 // Mode is how a lock is held.
-type Mode string
+type Mode = fence.Mode
 
 // The modes.
 const (
-	Exclusive Mode = "EXCLUSIVE"
-	Shared    Mode = "SHARED"
-	Permits   Mode = "SEMAPHORE"
+	Exclusive = fence.ModeExclusive
+	Shared    = fence.ModeShared
+	Permits   = fence.ModeSemaphore
 )
 
 // LockInfo is a lock as others see it. Times are cluster time: nanoseconds since the cluster's birth.

@@ -21,6 +21,7 @@ type Lock struct {
 	s     *Session
 	name  string
 	fence uint64
+	mode  Mode
 	outer []*Lock  // those that it was taken under
 	set   *LockSet // that it belongs to; nil: none
 
@@ -42,7 +43,7 @@ type Lock struct {
 }
 
 func newLock(s *Session, g grant, ctx context.Context, outer []*Lock) *Lock {
-	l := &Lock{s: s, name: g.name, fence: g.fence, until: g.until, outer: outer, released: make(chan struct{})}
+	l := &Lock{s: s, name: g.name, fence: g.fence, mode: Exclusive, until: g.until, outer: outer, released: make(chan struct{})}
 	inner, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	l.ctx, l.cancel = heldContext{inner, l}, cancel
 	return l
@@ -81,6 +82,9 @@ func (l *Lock) Name() string { return l.name }
 
 // Fence returns the hold's fencing token. It is larger than that of every earlier hold of any lock.
 func (l *Lock) Fence() uint64 { return l.fence }
+
+// Mode returns how the lock is held. With it a lock is a hold that a fence.Gate can judge (pkg/client/fence).
+func (l *Lock) Mode() Mode { return l.mode }
 
 // Context returns a context that ends before the lock can be someone else's. It has the values of the context
 // that the lock was taken with, not its end. context.Cause tells why it ended: [ErrReleased], [ErrLockLost],

@@ -83,7 +83,7 @@ func (o *lockOptions) waiting() *durationpb.Duration {
 
 // lockWant is what a call for one lock asks for.
 func lockWant(noun, name string, o *lockOptions) (*want, error) {
-	return &want{noun: noun, verb: "lock.acquire", name: name, reentrant: o.reentrant, request: func(holding []uint64) proto.Message {
+	return &want{noun: noun, verb: "lock.acquire", name: name, reentrant: o.reentrant, mode: Mode(o.mode.String()), request: func(holding []uint64) proto.Message {
 		return &coorddv1.LockAcquireRequest{Mode: o.mode, Count: o.count, Limit: o.limit, Wait: o.waiting(), Delay: duration(o.delay),
 			MaxHold: duration(o.maxHold), Metadata: o.metadata, Reentrant: o.reentrant, Holding: holding}
 	}}, checkName(noun, name)

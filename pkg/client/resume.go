@@ -96,7 +96,9 @@ func (c *Client) ResumeSession(ctx context.Context, t Token) (*Session, error) {
 			entries = max(1, h.GetCount())
 		}
 		for range entries { // each is given back by itself
-			s.holdLocked(newLock(s, grant{h.GetName(), h.GetFence(), h.GetUntil()}, context.Background(), nil), rep.GetIndex())
+			l := newLock(s, grant{h.GetName(), h.GetFence(), h.GetUntil()}, context.Background(), nil)
+			l.mode = Mode(h.GetMode().String())
+			s.holdLocked(l, rep.GetIndex())
 		}
 	}
 	if err := s.begin(); err != nil {

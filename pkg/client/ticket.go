@@ -23,6 +23,7 @@ type want struct {
 	names     []string // of several locks
 	passage   bool     // a wait at a barrier or a latch: its grant is no hold and has no fence
 	reentrant bool
+	mode      Mode                                 // empty: Exclusive
 	request   func(holding []uint64) proto.Message // fences that the caller holds
 }
 
@@ -119,6 +120,9 @@ func (t *ticket) grantLocked(g grant, index uint64) {
 	case t.names == nil:
 		t.lock = newLock(t.s, g, t.ctx, t.outer)
 		t.lock.reentrant = t.reentrant
+		if t.mode != "" {
+			t.lock.mode = t.mode
+		}
 		t.s.holdLocked(t.lock, index)
 	default:
 		t.set = newLockSet(t.s, t.names, t.got, t.ctx, t.outer)

@@ -4,31 +4,19 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 )
 
 // Mode is how a lock is held; it decides what its fence may refuse.
-type Mode uint8
+type Mode string
 
-// The modes of holds, numbered as in the contract (api/coordd/v1).
+// The modes of holds, as the contract writes them (api/coordd/v1).
 const (
-	ModeExclusive Mode = 1
-	ModeShared    Mode = 2
-	ModeSemaphore Mode = 3
+	ModeExclusive Mode = "EXCLUSIVE"
+	ModeShared    Mode = "SHARED"
+	ModeSemaphore Mode = "SEMAPHORE"
 )
-
-// String returns exclusive, shared or semaphore.
-func (m Mode) String() string {
-	switch m {
-	case ModeExclusive:
-		return "exclusive"
-	case ModeShared:
-		return "shared"
-	case ModeSemaphore:
-		return "semaphore"
-	}
-	return fmt.Sprintf("mode %d", uint8(m))
-}
 
 // Hold is what a gate needs to know of a lock's holder. *client.Lock has it; [Exclusive] and [Shared] make one of the
 // number that came with a request.
@@ -71,7 +59,7 @@ type StaleError struct {
 }
 
 func (e *StaleError) Error() string {
-	return fmt.Sprintf("the %s hold with fence %d is over: fence %d was seen", e.Mode, e.Fence, e.Seen)
+	return fmt.Sprintf("the %s hold with fence %d is over: fence %d was seen", strings.ToLower(string(e.Mode)), e.Fence, e.Seen)
 }
 
 // Gate stands before a resource and refuses holders of its lock whose time is over. The zero value has seen nothing. It is
@@ -101,7 +89,7 @@ func (g *Gate) Do(h Hold, act func() error) error {
 		g.actions.RLock()
 		defer g.actions.RUnlock()
 	default:
-		return fmt.Errorf("%w: this is a %s", ErrNoGate, mode)
+		return fmt.Errorf("%w: this is a hold %q", ErrNoGate, mode)
 	}
 	if err := g.admit(fence, mode); err != nil {
 		return err

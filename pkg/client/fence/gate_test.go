@@ -46,7 +46,7 @@ func TestGateAgainstAModel(t *testing.T) {
 			err := g.Do(h, func() error { acted = true; return nil })
 			want := over(letIn, h)
 			if stale := new(StaleError); errors.As(err, &stale) != want || acted == want {
-				t.Fatalf("%v %d after %v: %v, acted %v", h.Mode(), fence, letIn, err, acted)
+				t.Fatalf("%s %d after %v: %v, acted %v", h.Mode(), fence, letIn, err, acted)
 			} else if want && (stale.Fence != fence || stale.Mode != h.Mode() || stale.Seen <= fence) {
 				t.Fatalf("%v %d was refused with %+v", h.Mode(), fence, stale)
 			}
