@@ -30,6 +30,8 @@ DISK_STALL ?= true
 NET_ROUNDS ?= 1
 NET_SEED ?= 0
 NET_BUDGET ?= 0s
+# Random commands that the machine and its model are given in `make test-long`.
+MODEL_COMMANDS ?= 1000000
 # How long the simulator searches for one guard in `make canaries`.
 CANARY_LIMIT ?= 10m
 # Where long runs add what they covered; empty: nowhere.
@@ -65,6 +67,7 @@ test-long: ## the long forms: end to end, power cuts, measured load, ten thousan
 	$(MAKE) test-disk DISK_CUTS=60 DISK_CUTS_MAJORITY=20 DISK_CUTS_ALL=20 DISK_CORRUPTIONS=400
 	$(MAKE) test-net NET_ROUNDS=3
 	$(MAKE) test-load
+	COORDD_COVERED='$(COVERED)' $(GO) test -count=1 -timeout 60m -v -run '^TestMachineIsTheModelOfAllPrimitives$$' ./internal/machine -args -machine.commands=$(MODEL_COMMANDS)
 	$(MAKE) sim SEEDS=10000
 	$(MAKE) sim-same SEEDS=1000
 	$(MAKE) sim-long

@@ -1,5 +1,6 @@
 // Package machine is the replicated state machine: the cluster's clock, its sessions with their reply
-// caches, and the dispatch of commands to the lock table (pkg/locks) and the sequences (pkg/idgen).
+// caches, and the dispatch of commands to the tables of locks, barriers and latches (pkg/locks) and the sequences
+// (pkg/idgen).
 //
 // # What it promises
 //
@@ -24,6 +25,15 @@
 // it, or by events_seen from the event that told of it on. A repeat shows the ticket's present state. A
 // session keeps at most MaxEndedTickets ends that nobody acknowledges; beyond that the lowest ones below the floor
 // are forgotten, and a repeat of those is REQUEST_STALE.
+//
+// Several locks of one request are one ticket, with a hold, a fence and an event for each of them. A ticket that passed a
+// barrier or a latch is GRANTED without a hold, and stays until that was acknowledged, as an end does. A hold ends by
+// release, by its session's end, by force, or by its own max-hold; after an expiry or force it may stay in the way
+// (delayed). What leaves a queue may let in those behind it: that comes after everything that had to end.
+//
+// The last transitions of each lock are kept, and those of locks that became free not long ago. Entries of version 1, which
+// older programs made, do what they did there: they leave no timelines, and quotas of namespaces do not hold for
+// them. The highest version among the entries is part of the state.
 //
 // Renew makes the state of another cluster out of a snapshot's: nothing that the new one gives out, a fence or an ID,
 // is given by the old one, or by another restore.

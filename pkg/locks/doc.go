@@ -18,6 +18,9 @@
 // A ticket that would close a cycle of tickets waiting for each other is refused, with the cycle. What is known of who
 // waits for whom comes from the fences that tickets declare.
 //
+// Barriers and Latches are tables of their own, with names of their own and the same rules for copies: who passes one
+// holds nothing.
+//
 // # What it asks of its caller
 //
 // The caller knows sessions and time. It brings the cluster time with each change, ends waits and delays
