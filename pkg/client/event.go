@@ -19,6 +19,7 @@ const (
 	EventGranted        EventKind = "GRANTED"         // a lock that was waited for
 	EventLost           EventKind = "LOST"            // a lock, while it was held; Reason tells why if the service did
 	EventTimedOut       EventKind = "TIMED_OUT"       // a wait
+	EventHandOverAsked  EventKind = "HANDOVER_ASKED"  // a waiter asks for a lock that this session holds; Reason tells which
 	EventSessionExpired EventKind = "SESSION_EXPIRED" // the last event of a session that was lost
 )
 
