@@ -110,7 +110,7 @@ func StartRig() (*Rig, error) {
 	}
 	sm := service.NewStateMachine(machine.New())
 	r.node, err = node.Start(node.Config{ID: 1, Name: "n1", Members: []raft.Member{{ID: 1, Name: "n1", Address: "127.0.0.1:1"}},
-		Log: storage.NewMemory(), StateMachine: sm, ElectionTimeoutMin: 20 * time.Millisecond, ElectionTimeoutMax: 40 * time.Millisecond,
+		Log: storage.NewMemory(), StateMachine: sm, Version: machine.CommandVersion, ElectionTimeoutMin: 20 * time.Millisecond, ElectionTimeoutMax: 40 * time.Millisecond,
 		HeartbeatThreshold: 0.5, DriftBound: 1.1, ClusterHash: [16]byte(sha256.New().Sum(nil)[:16])})
 	if err != nil {
 		return nil, err
