@@ -51,6 +51,7 @@ var arrows = map[string][]string{
 	"internal/service/decide": {"pkg/raft", "internal/canary"},
 	"pkg/client/lease":        {"internal/canary"},
 	"pkg/client/fence":        {},
+	"examples/locks":          {"pkg/client", "pkg/client/fence", "pkg/client/coorddtest"},
 }
 
 type listed struct {

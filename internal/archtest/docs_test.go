@@ -53,7 +53,14 @@ func TestGoInTheGuideIsCompiled(t *testing.T) {
 	if n := len(excerpts.FindAllString(text, -1)); n < 15 || n != strings.Count(text, "```")/2 {
 		t.Errorf("%d blocks of Go, %d fences", n, strings.Count(text, "```"))
 	}
-	for _, w := range notFrom(text, fromRoot) {
+	guide, err := fromRoot("docs/locks.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(excerpts.FindAllString(guide, -1)); n < 8 || n != strings.Count(guide, "```")/2 {
+		t.Errorf("docs/locks.md has %d blocks of Go, %d fences", n, strings.Count(guide, "```"))
+	}
+	for _, w := range notFrom(text+"\n"+guide, fromRoot) {
 		t.Errorf("not an excerpt of %s", w)
 	}
 }
