@@ -4,6 +4,14 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// offer has the shell complete a flag's value with words.
+func offer(cmd *cobra.Command, flag string, words ...string) {
+	err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
+	if err != nil {
+		panic(err) // no such flag, or twice: a mistake in this program
+	}
+}
+
 func completionCommand() *cobra.Command {
 	shells := []string{"bash", "zsh", "fish", "powershell"}
 	return &cobra.Command{

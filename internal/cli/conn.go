@@ -50,6 +50,7 @@ func addClientFlags(cmd *cobra.Command) *clientFlags {
 	f.StringVar(&c.tlsCert, "tls-cert", "", "file with a client certificate for NATS")
 	f.StringVar(&c.tlsKey, "tls-key", "", "file with the client certificate's key")
 	c.format = outputFlag(f)
+	offer(cmd, "output", string(outputText), string(outputJSON), string(outputYAML))
 	return c
 }
 

@@ -20,50 +20,65 @@ func lockCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "lock", Short: "Run a command under a lock, look at locks, release one"}
 	parentCommand(cmd)
 	c := addClientFlags(cmd)
-	cmd.AddCommand(lockRunCommand(c), lockListCommand(c), lockGetCommand(c), lockReleaseCommand(c), guardCommand())
+	cmd.AddCommand(lockRunCommand(c), lockListCommand(c), lockGetCommand(c), lockWatchCommand(c), lockWhyCommand(c), lockReleaseCommand(c), guardCommand())
 	return cmd
 }
 
 func lockListCommand(c *clientFlags) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use: "ls [PREFIX]", Aliases: []string{"list"}, Short: "List the locks that are held or waited for", Args: atMost(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.run(cmd, func(nc *nats.Conn) (proto.Message, error) {
-				all := &coorddv1.LockListReply{}
-				req := &coorddv1.LockListRequest{Prefix: strings.Join(args, ""), PageSize: 1000}
-				for {
-					var page coorddv1.LockListReply
-					if err := c.request(cmd.Context(), nc, c.subject("lock.list"), req, &page); err != nil {
-						return nil, err
-					}
-					all.Index = page.GetIndex()
-					all.Locks = append(all.Locks, page.GetLocks()...)
-					if req.PageToken = page.GetNextPageToken(); req.PageToken == "" {
-						return all, nil
-					}
-				}
-			}, func(m proto.Message) error {
-				var rows [][]string
-				for _, l := range m.(*coorddv1.LockListReply).GetLocks() {
-					rows = append(rows, lockRow(l))
-				}
-				return table(cmd.OutOrStdout(), []string{"NAME", "STATE", "OWNER", "FENCE", "EXPIRES", "QUEUE"}, rows)
-			})
-		},
+		Long: "List the locks, semaphores and elections that are held or waited for, by name. IN-USE is what is taken of a\n" +
+			"semaphore's limit, VALUE what an election's leader has proclaimed.",
+		Example: "  coordd lock ls billing/\n  coordd lock ls | awk '$6 > 0 {print $1}'   # those that somebody waits for",
 	}
+	var p pageFlags
+	p.add(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return c.run(cmd, func(nc *nats.Conn) (proto.Message, error) {
+			all := &coorddv1.LockListReply{}
+			err := p.each(func(size uint32, token string) (next string, err error) {
+				var page coorddv1.LockListReply
+				req := &coorddv1.LockListRequest{Prefix: strings.Join(args, ""), PageSize: size, PageToken: token}
+				err = c.request(cmd.Context(), nc, c.subject("lock.list"), req, &page)
+				all.Index, all.NextPageToken = page.GetIndex(), page.GetNextPageToken()
+				all.Locks = append(all.Locks, page.GetLocks()...)
+				return all.NextPageToken, err
+			})
+			return all, err
+		}, func(m proto.Message) error {
+			r := m.(*coorddv1.LockListReply)
+			var rows [][]string
+			for _, l := range r.GetLocks() {
+				rows = append(rows, lockRow(l))
+			}
+			p.tell(cmd, r.GetNextPageToken())
+			return table(cmd.OutOrStdout(), []string{"NAME", "STATE", "OWNER", "FENCE", "EXPIRES", "QUEUE", "MODE", "IN-USE", "VALUE"}, rows)
+		})
+	}
+	return cmd
 }
 
 // lockRow is a line of `lock ls`. A name that would break the columns is quoted.
 func lockRow(l *coorddv1.Lock) []string {
-	row := []string{columnText(l.GetName()), l.GetState().String(), "", "", "", strconv.FormatUint(uint64(l.GetWaiting()), 10)}
+	row := []string{columnText(l.GetName()), l.GetState().String(), "", "", "", strconv.FormatUint(l.GetWaiting(), 10), "", permitsText(l), ""}
 	if hs := l.GetHolders(); len(hs) > 0 {
 		row[2], row[3] = columnText(hs[0].GetOwner()), strconv.FormatUint(hs[0].GetFence(), 10)
-		row[4] = seconds(hs[0].GetExpiresIn().AsDuration())
+		row[4], row[6], row[8] = seconds(hs[0].GetExpiresIn().AsDuration()), hs[0].GetMode().String(), valueText(hs[0].GetValue())
 		if len(hs) > 1 {
 			row[2] += fmt.Sprintf("(+%d)", len(hs)-1)
 		}
+	} else if l.GetLimit() > 0 {
+		row[6] = coorddv1.Mode_SEMAPHORE.String()
 	}
 	return row
+}
+
+// permitsText is how many permits of a semaphore are taken.
+func permitsText(l *coorddv1.Lock) string {
+	if l.GetLimit() == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d/%d", l.GetInUse(), l.GetLimit())
 }
 
 // columnText quotes a text that holds a space or anything that can't be seen.
@@ -98,23 +113,37 @@ func printLock(cmd *cobra.Command, l *coorddv1.Lock) error {
 	if l.GetState() == coorddv1.Lock_DELAYED {
 		fmt.Fprintf(out, "it is kept from everybody for another %s\n", seconds(l.GetDelayedFor().AsDuration()))
 	}
+	if l.GetLimit() > 0 {
+		fmt.Fprintf(out, "%d of its %d permits are taken\n", l.GetInUse(), l.GetLimit())
+	}
 	if len(l.GetHolders()) > 0 {
 		var rows [][]string
 		for _, h := range l.GetHolders() {
-			rows = append(rows, []string{columnText(h.GetOwner()), fmt.Sprint(h.GetSession()), fmt.Sprint(h.GetFence()), h.GetMode().String(), seconds(h.GetExpiresIn().AsDuration())})
+			state := "held"
+			if h.GetDelayed() {
+				state = "delayed"
+			}
+			rows = append(rows, []string{columnText(h.GetOwner()), fmt.Sprint(h.GetSession()), fmt.Sprint(h.GetFence()), h.GetMode().String(), seconds(h.GetExpiresIn().AsDuration()),
+				fmt.Sprint(h.GetCount()), state, valueText(h.GetValue()), metadataText(h.GetMetadata())})
 		}
 		fmt.Fprintln(out)
-		if err := table(out, []string{"HOLDER", "SESSION", "FENCE", "MODE", "EXPIRES"}, rows); err != nil {
+		if err := table(out, []string{"HOLDER", "SESSION", "FENCE", "MODE", "EXPIRES", "COUNT", "STATE", "VALUE", "METADATA"}, rows); err != nil {
 			return err
 		}
 	}
-	if len(l.GetQueue()) > 0 {
-		var rows [][]string
-		for i, w := range l.GetQueue() {
-			rows = append(rows, []string{columnText(w.GetOwner()), fmt.Sprint(w.GetSession()), fmt.Sprint(w.GetTicket()), w.GetMode().String(), strconv.Itoa(i + 1)})
-		}
-		fmt.Fprintln(out)
-		return table(out, []string{"WAITER", "SESSION", "TICKET", "MODE", "POSITION"}, rows)
+	if len(l.GetQueue()) == 0 {
+		return nil
+	}
+	var rows [][]string
+	for i, w := range l.GetQueue() {
+		rows = append(rows, []string{columnText(w.GetOwner()), fmt.Sprint(w.GetSession()), fmt.Sprint(w.GetTicket()), w.GetMode().String(), strconv.Itoa(i + 1), fmt.Sprint(w.GetCount())})
+	}
+	fmt.Fprintln(out)
+	if err := table(out, []string{"WAITER", "SESSION", "TICKET", "MODE", "POSITION", "COUNT"}, rows); err != nil {
+		return err
+	}
+	if more := l.GetWaiting() - min(l.GetWaiting(), uint64(len(l.GetQueue()))); more > 0 {
+		fmt.Fprintf(cmd.ErrOrStderr(), "coordd: %d more wait\n", more)
 	}
 	return nil
 }
@@ -130,22 +159,20 @@ func lockReleaseCommand(c *clientFlags) *cobra.Command {
 			"A lock that was taken away stays closed to others until its holder's session would have ended, because\n" +
 			"the holder may still believe in it. With --now it is free at once, and only the fence protects what the\n" +
 			"lock guards. Without --fence the holder of this moment is meant.",
+		Example: "  coordd lock release billing/42 --session 7 --secret-file s --fence 12\n" +
+			"  coordd lock release billing/42 --force --reason 'worker-7 hangs'",
 		Args: exactly(1),
 	}
 	var (
-		session, generation, fence uint64
-		secretFile, reason         string
-		force, now                 bool
+		h          holdFlags
+		reason     string
+		force, now bool
 	)
+	h.add(cmd)
 	f := cmd.Flags()
-	f.Uint64Var(&session, "session", 0, "session that holds the lock")
-	f.Uint64Var(&generation, "generation", 0, "the session's generation, if it was resumed")
-	f.StringVar(&secretFile, "secret-file", "", "file with the session's secret, as the answer to session.open has it")
-	f.Uint64Var(&fence, "fence", 0, "fence of the hold")
 	f.BoolVar(&force, "force", false, "take the lock away from its holder")
 	f.StringVar(&reason, "reason", "", "why, for the holder and the log")
 	f.BoolVar(&now, "now", false, "with --force: free the lock at once, while its holder may still believe in it")
-	forThisCall(f, "session", "generation", "fence")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		name := args[0]
 		if err := checkName("lock", name); err != nil {
@@ -154,27 +181,24 @@ func lockReleaseCommand(c *clientFlags) *cobra.Command {
 		var do func(nc *nats.Conn) (proto.Message, error)
 		if force {
 			switch {
-			case f.Changed("session") || secretFile != "":
+			case f.Changed("session") || f.Changed("generation") || onCommandLine(f.Lookup("secret-file")):
 				return usagef("--force takes the lock away from whoever holds it: without --session and --secret-file")
 			case strings.TrimSpace(reason) == "":
 				return usagef("--force needs a --reason, which the holder is told")
 			}
 			do = func(nc *nats.Conn) (proto.Message, error) {
-				return c.forceRelease(cmd.Context(), nc, name, fence, reason, now)
+				return c.forceRelease(cmd.Context(), nc, name, h.fence, reason, now)
 			}
 		} else {
-			switch {
-			case session == 0 || secretFile == "" || fence == 0:
-				return usagef("release needs --session, --secret-file and --fence of the hold, or --force and --reason")
-			case now || reason != "":
+			if now || reason != "" {
 				return usagef("--now and --reason belong to --force")
 			}
-			secret, err := readSecret(secretFile)
+			secret, err := h.check("release", ", or --force --reason TEXT, with which an operator takes the lock away")
 			if err != nil {
 				return err
 			}
 			do = func(nc *nats.Conn) (proto.Message, error) {
-				return c.releaseHold(cmd.Context(), nc, name, &coorddv1.LockReleaseRequest{Session: session, Secret: secret, Generation: generation, Fence: fence})
+				return c.releaseHold(cmd.Context(), nc, "lock.release", name, &h, secret)
 			}
 		}
 		return c.run(cmd, do, func(m proto.Message) error {

@@ -154,7 +154,7 @@ func TestAWaiterThatIsInterruptedHoldsNothing(t *testing.T) {
 	}
 	eventually(t, "the waiter is in the queue", func() bool {
 		out, _, _ := coordd(t, env, "lock", "ls")
-		return strings.HasSuffix(strings.TrimSpace(out), " 1")
+		return strings.Contains(strings.Join(strings.Fields(out), " "), "s 1 EXCLUSIVE")
 	})
 	if err := waiter.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)

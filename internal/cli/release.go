@@ -50,19 +50,24 @@ func (c *clientFlags) forceRelease(ctx context.Context, nc *nats.Conn, name stri
 	return reply, c.request(ctx, nc, subject, &coorddv1.LockForceReleaseRequest{Fence: fence, Reason: reason, Now: now}, reply)
 }
 
-// releaseHold releases a hold of a session that somebody else opened and whose used seqs are not known
+// releaseHold releases a hold of a session that somebody else opened.
+func (c *clientFlags) releaseHold(ctx context.Context, nc *nats.Conn, verb, name string, h *holdFlags, secret []byte) (proto.Message, error) {
+	r := &coorddv1.LockReleaseReply{}
+	return r, c.inForeignSession(ctx, nc, verb, name, r, func(seq uint64) proto.Message {
+		return &coorddv1.LockReleaseRequest{Session: h.session, Secret: secret, Generation: h.generation, Seq: seq, Ack: 1, Fence: h.fence}
+	})
+}
+
+// inForeignSession sends a request in a session that somebody else opened and whose used seqs are not known
 // here. Every request needs one that the session has not used: below the session's floor it is
 // REQUEST_STALE, used it is REQUEST_REUSED, too far above it is WINDOW_FULL, and none of these does
 // anything. So one is searched for: upwards by doubling, then between the bounds. The session's own count
-// goes on below it, because ack stays where it was.
-func (c *clientFlags) releaseHold(ctx context.Context, nc *nats.Conn, name string, req *coorddv1.LockReleaseRequest) (proto.Message, error) {
+// goes on below it, because ack, which req must set to 1, stays where it was.
+func (c *clientFlags) inForeignSession(ctx context.Context, nc *nats.Conn, verb, name string, reply proto.Message, req func(seq uint64) proto.Message) error {
 	// The window is 1,024 wide: half of it leaves a fresh session's own requests room on both sides.
 	low, high := uint64(0), uint64(0) // stale at low; beyond the window at high, 0: not known
-	req.Ack = 1
 	for seq, tries := uint64(512), 0; tries < 200; tries++ {
-		req.Seq = seq
-		reply := &coorddv1.LockReleaseReply{}
-		err := c.requestUnless(ctx, nc, c.subject("lock.release", name), req, reply, coorddv1.CodeWindowFull)
+		err := c.requestUnless(ctx, nc, c.subject(verb, name), req(seq), reply, coorddv1.CodeWindowFull)
 		switch codeOf(err) {
 		case coorddv1.CodeRequestStale:
 			low = seq
@@ -72,18 +77,18 @@ func (c *clientFlags) releaseHold(ctx context.Context, nc *nats.Conn, name strin
 			seq++
 			continue
 		default:
-			return reply, err
+			return err
 		}
 		switch {
 		case high == 0:
 			seq = 2 * low
 		case high <= low+1:
-			return nil, fmt.Errorf("lock %q: the session changes faster than a free seq could be found", name)
+			return fmt.Errorf("%q: the session changes faster than a free seq could be found", name)
 		default:
 			seq = low + (high-low)/2
 		}
 	}
-	return nil, fmt.Errorf("lock %q: no free seq of the session was found", name)
+	return fmt.Errorf("%q: no free seq of the session was found", name)
 }
 
 // codeOf returns the contract's code of an error, "" if it has none.

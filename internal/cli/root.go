@@ -22,20 +22,47 @@ func Main(args []string, in io.Reader, out, errOut io.Writer) int {
 	root.SetIn(in)
 	root.SetOut(out)
 	root.SetErr(errOut)
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := interrupted()
 	defer stop()
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitOK
 	}
 	if ctx.Err() != nil && exitCode(err) == exitError && cmd.Annotations[annotationInterrupt] == "" {
-		err = exitStatus(128 + int(syscall.SIGINT)) // the user knows
+		sig := syscall.SIGINT
+		if s, ok := context.Cause(ctx).(signalError); ok {
+			sig = syscall.Signal(s)
+		}
+		err = exitStatus(128 + int(sig)) // the user knows
 	}
 	report(errOut, formatOf(cmd, args), err)
 	if exitCode(err) == exitUsage && formatOf(cmd, args) == outputText {
 		fmt.Fprintf(errOut, "Run '%s --help' for usage.\n", cmd.CommandPath())
 	}
 	return exitCode(err)
+}
+
+// signalError is the cause with which a signal ends the context of a command.
+type signalError syscall.Signal
+
+func (s signalError) Error() string { return syscall.Signal(s).String() }
+
+// interrupted returns a context that the first INT or TERM ends.
+func interrupted() (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	sigs := make(chan os.Signal, 1)
+	signal.Notify(sigs, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		select {
+		case s := <-sigs:
+			cancel(signalError(s.(syscall.Signal)))
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(sigs)
+		cancel(context.Canceled)
+	}
 }
 
 // annotationInterrupt marks commands that deal with signals themselves.
@@ -64,7 +91,7 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usagef("%w", err) })
 	root.CompletionOptions.DisableDefaultCmd = true
 	parentCommand(root)
-	root.AddCommand(serveCommand(), devCommand(), lockCommand(), idCommand(), seqCommand(), statusCommand(), memberCommand(), leaderCommand(),
+	root.AddCommand(serveCommand(), devCommand(), lockCommand(), electionCommand(), sessionCommand(), idCommand(), seqCommand(), statusCommand(), memberCommand(), leaderCommand(),
 		snapshotCommand(), benchCommand(),
 		errorsCommand(), versionCommand(), completionCommand())
 	showEnv(root)

@@ -31,6 +31,8 @@ type runOptions struct {
 	argv  []string // argv[0] as it was typed
 	env   []string
 	grace time.Duration // between TERM and KILL
+	// ownEnd reports whether the end that is near is one of the hold's own (max-hold), which no renewal moves; nil: never.
+	ownEnd func() bool
 	// keepOnLost lets the command go on when the lock is lost.
 	keepOnLost bool
 	// guard is started beside the command and ends what is left if this process is killed; nil: none.
@@ -123,7 +125,11 @@ func (r *run) check() time.Duration {
 		return pollLock
 	case left <= r.o.grace:
 		r.lost, r.killAt = true, time.Now().Add(left)
-		r.o.warn("no renewal of the lock for too long: ending the command, %s left", left.Round(time.Millisecond))
+		why := "no renewal of the lock for too long"
+		if r.o.ownEnd != nil && r.o.ownEnd() {
+			why = "the lock's time (--max-hold) is nearly over"
+		}
+		r.o.warn("%s: ending the command, %s left", why, left.Round(time.Millisecond))
 		r.p.signal(unix.SIGTERM)
 		r.p.signal(unix.SIGCONT) // a stopped process takes TERM only then
 		return min(left, pollLock)
