@@ -112,12 +112,14 @@ func (r *reign) rise() error {
 	}
 	r.repeatEvents()
 	s.cfg.Logger.Info("taking commands", "term", s.node.Status().Term)
-	for !s.prober.reachable(r.ctx) && !canary.Broken(canary.ServingAfterProbe) {
+	for began := time.Now(); !s.prober.reachable(r.ctx) && !canary.Broken(canary.ServingAfterProbe); s.pause(retryPause) {
 		if err := r.over(); err != nil {
 			return err
 		}
 		s.cfg.Logger.Warn("not reachable through the other members' servers yet; nothing expires until then")
-		s.pause(retryPause)
+		if time.Since(began) > s.cfg.Timing.NATSLost {
+			return nil // watchNATS looks for a member that is better off, and serves when NATS is back
+		}
 	}
 	return r.setServing(true)
 }

@@ -194,6 +194,39 @@ func TestLeaderCutFromNATSHandsOver(t *testing.T) {
 	c.user(c.others(old)[0]).session()
 }
 
+// A member that NATS does not reach may be elected all the same: it must not wait for NATS, but hand over as well.
+func TestLeaderElectedWithoutNATSHandsOver(t *testing.T) {
+	t.Parallel()
+	var c *cluster
+	ask := func(ctx context.Context, to raft.MemberID, body []byte) ([]byte, error) {
+		for _, m := range c.members {
+			if m.id == to {
+				return m.service.AnswerPeer(ctx, 1, body)
+			}
+		}
+		return nil, errors.New("nobody")
+	}
+	c = startCluster(t, 3, quick, func(_ int, sc *service.Config) { sc.AskPeer = ask })
+	old := c.leader()
+	cut := c.others(old)[0]
+	c.cutFromNATS(cut)
+	waitFor(t, "the member to notice", func() bool { return !cut.service.NATSHealthy() })
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
+	defer cancel()
+	if err := old.node.TransferLeadership(ctx, cut.id); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "a leader that can serve", func() bool {
+		for _, m := range c.others(cut) {
+			if m.service.Serving() && m.node.LeadershipContext().Err() == nil {
+				return true
+			}
+		}
+		return false
+	})
+	c.user(old).session()
+}
+
 func TestStatus(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 3)

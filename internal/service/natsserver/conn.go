@@ -110,6 +110,9 @@ func (o ConnOptions) natsOptions() []nats.Option {
 		nats.PingInterval(pingInterval),
 		nats.MaxPingsOutstanding(maxPingsOut),
 		nats.Timeout(2 * time.Second),
+		// Whoever uses the connection waits for a write that its server does not take. The default of a minute would keep a
+		// leader that is cut from an outside NATS from handing over.
+		nats.FlusherTimeout(writeTimeout),
 		nats.NoCallbacksAfterClientClose(),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if o.Observer != nil {

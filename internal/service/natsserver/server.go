@@ -28,6 +28,8 @@ const maxPayloadBytes = 2 * MaxRequestBytes
 const (
 	pingInterval = 5 * time.Second
 	maxPingsOut  = 2
+	// writeTimeout bounds a write of a node's connection.
+	writeTimeout = 2 * time.Second
 	// readyPoll is how often Ready looks; nats-server has no notification for routes.
 	readyPoll = 10 * time.Millisecond
 	// lameDuckDuration bounds the closing of client connections at Stop; they are told first and move to
