@@ -283,6 +283,9 @@ func TestResumeRenewsEachFenceOfSeveral(t *testing.T) {
 			t.Fatalf("%+v", h)
 		}
 	}
+	if s.Holds[0].Count != 1 || s.Holds[2].Count != 2 {
+		t.Fatalf("entries: %+v", s.Holds) // the next owner has to give each back
+	}
 	if s.Holds[2].Fence != f+3 { // one for each hold, however often it was entered
 		t.Fatalf("%+v", s.Holds[2])
 	}
@@ -302,6 +305,9 @@ func TestReentrantHoldsAreEnteredAndLeft(t *testing.T) {
 		once := want{mode: mode, reentrant: true, holding: []uint64{999, f}}
 		if got := a.got("x", once); got != f {
 			t.Fatalf("fence %d, want %d", got, f)
+		}
+		if l, _ := r.m.Live().Lock("ns", "x"); len(l.Holders) != 1 || l.Holders[0].Count != 2 {
+			t.Fatalf("entered twice, and shown as %+v", l.Holders)
 		}
 		seq := a.seq
 		if got := r.want(r.apply(a.again(seq, once.of("x"))), OK); got.Lock.State != StateGranted || got.Lock.Fence != f {

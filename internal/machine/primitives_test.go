@@ -669,7 +669,11 @@ func (w *walk) compare() {
 		slices.SortFunc(held, func(a, b *refHold) int { return cmp.Compare(a.fence, b.fence) })
 		for _, h := range held {
 			if h.key == key {
-				should = append(should, fmt.Sprintf("%d by %d mode %d ×%d until %d delayed %d", h.fence, h.session, h.mode, h.permits, h.until, h.delayedUpTo))
+				count := h.entries
+				if h.mode == Semaphore {
+					count = h.permits
+				}
+				should = append(should, fmt.Sprintf("%d by %d mode %d ×%d until %d delayed %d", h.fence, h.session, h.mode, count, h.until, h.delayedUpTo))
 			}
 		}
 		for _, x := range l.Queue {

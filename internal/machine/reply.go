@@ -101,7 +101,7 @@ type Hold struct {
 	Name   string
 	Fence  uint64
 	Mode   Mode
-	Count  uint64
+	Count  uint64 // permits of a semaphore, entries of a lock
 	Ticket uint64
 	Until  int64 // 0: no end of its own
 }
@@ -154,7 +154,7 @@ type HolderInfo struct {
 	Owner    string
 	Fence    uint64
 	Mode     Mode
-	Count    uint64
+	Count    uint64 // permits of a semaphore, entries of a lock
 	Since    int64
 	Deadline int64 // of its session, or of the delay
 	Delayed  bool

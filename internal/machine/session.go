@@ -297,7 +297,11 @@ func (m *Machine) sessionReply(s *session) Reply {
 		if t.holds() {
 			for i := range t.places() {
 				key, fence := t.place(i)
-				r.Holds = append(r.Holds, Hold{Name: keyName(key), Fence: fence, Mode: t.mode, Count: uint64(t.count), Ticket: t.seq, Until: t.until})
+				count := uint64(t.count)
+				if h, ok := m.locks.Hold(key, fence); ok && t.mode != Semaphore {
+					count = h.Entries
+				}
+				r.Holds = append(r.Holds, Hold{Name: keyName(key), Fence: fence, Mode: t.mode, Count: count, Ticket: t.seq, Until: t.until})
 			}
 			continue
 		}

@@ -223,6 +223,9 @@ func (s *state) holderInfos(l *locks.Lock) []HolderInfo {
 func (s *state) holderInfo(h *locks.Hold) HolderInfo {
 	info := HolderInfo{Session: h.Session, Fence: h.Fence, Mode: Mode(h.Mode), Count: h.Permits, Since: h.Since, Deadline: h.DelayedUntil,
 		Delayed: !h.Live(), Until: h.Until, Metadata: h.Metadata, Value: h.Value}
+	if h.Mode != locks.Semaphore {
+		info.Count = h.Entries
+	}
 	if owner, ok := s.sessions.Get(h.Session); ok {
 		info.Owner = owner.owner
 		if h.Live() {
