@@ -81,30 +81,37 @@ func (k *worker) enterTwice(name string) {
 	if rand.IntN(3) > 0 {
 		k.enter(name, outer, h)
 	}
-	k.hold(ctx, name, outer, h)
+	k.holdUntil(ctx, name, outer, models.Exit, h)
 }
 
 // enter is the inner part of enterTwice. What becomes of the hold itself is the outer's part to tell.
 func (k *worker) enter(name string, outer *client.Lock, h models.Hold) {
 	ctx, cancel := context.WithTimeout(outer.Context(), 20*time.Second)
 	defer cancel()
+	in, out := models.Op{Kind: models.Enter, Holds: []models.Hold{h}}, models.Op{Kind: models.Exit, Holds: []models.Hold{h}}
 	call := k.hist.Now()
 	inner, err := k.s.Lock(ctx, name, client.Reentrant())
 	if err != nil {
+		// It may have entered, and then gives that entry back by itself.
 		k.asked("enter", err)
+		in.Maybe, out.Maybe = true, true
+		k.hist.Add(name, k.id, in, call, models.Never)
+		k.hist.Add(name, k.id, out, call, models.Never)
 		return
 	}
-	op := models.Op{Kind: models.Enter, Holds: []models.Hold{h}}
 	if inner.Fence() != h.Fence {
 		k.t.Errorf("%s: entered again under fence %d, held under %d", name, inner.Fence(), h.Fence)
 	}
-	k.hist.Add(name, k.id, op, call, k.hist.Now())
+	k.hist.Add(name, k.id, in, call, k.hist.Now())
+	pause(ctx, time.Duration(rand.Int64N(int64(10*time.Millisecond)))) // for readers to see both entries
 	call = k.hist.Now()
 	if err := inner.Unlock(context.WithoutCancel(ctx)); err != nil {
 		k.asked("leave", err)
+		out.Maybe = true
+		k.hist.Add(name, k.id, out, call, models.Never)
 		return
 	}
-	k.hist.Add(name, k.id, models.Op{Kind: models.Release, Holds: []models.Hold{h}}, call, k.hist.Now())
+	k.hist.Add(name, k.id, out, call, k.hist.Now())
 }
 
 // parts are the locks of one instance that are taken together.

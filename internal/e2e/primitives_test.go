@@ -200,6 +200,11 @@ type holding interface {
 // hold keeps a hold for a moment and lets it go. It notes the end of the hold as it is known: by the answer to the release;
 // or some time after the last moment at which the hold was surely there.
 func (k *worker) hold(ctx context.Context, instance string, l holding, holds ...models.Hold) {
+	k.holdUntil(ctx, instance, l, models.Release, holds...)
+}
+
+// holdUntil does it for a hold that ends by another kind of operation.
+func (k *worker) holdUntil(ctx context.Context, instance string, l holding, end models.Kind, holds ...models.Hold) {
 	sure := k.hist.Now() // it was granted to a session that is alive
 	if l.Valid() != nil {
 		k.ended(instance, sure, holds)
@@ -217,11 +222,11 @@ func (k *worker) hold(ctx context.Context, instance string, l holding, holds ...
 		k.ended(instance, sure, holds)
 		return
 	}
-	k.letGo(ctx, instance, l, sure, holds...)
+	k.letGo(ctx, instance, l, sure, end, holds...)
 }
 
 // letGo releases a hold that was sure at a moment.
-func (k *worker) letGo(ctx context.Context, instance string, l holding, sure int64, holds ...models.Hold) {
+func (k *worker) letGo(ctx context.Context, instance string, l holding, sure int64, end models.Kind, holds ...models.Hold) {
 	call := k.hist.Now()
 	if l.Valid() != nil {
 		k.ended(instance, sure, holds)
@@ -235,7 +240,7 @@ func (k *worker) letGo(ctx context.Context, instance string, l holding, sure int
 	}
 	ret := k.hist.Now()
 	for _, h := range holds {
-		k.hist.Add(instance, k.id, models.Op{Kind: models.Release, Holds: []models.Hold{h}}, call, ret)
+		k.hist.Add(instance, k.id, models.Op{Kind: end, Holds: []models.Hold{h}}, call, ret)
 	}
 }
 

@@ -32,15 +32,35 @@ type stopping struct{ m *testing.M }
 
 func (s stopping) Run() int {
 	code := s.m.Run()
-	StopExamples()
+	exampleRig.Lock()
+	defer exampleRig.Unlock()
+	if exampleRig.r != nil {
+		exampleRig.r.Stop()
+	}
 	return code
 }
 
-// StopExamples is set by the first example that runs.
-var StopExamples = func() {}
+var exampleRig struct {
+	sync.Mutex
+	r *Rig
+}
+
+// ServiceURL returns the address of a service that all examples share.
+func ServiceURL() string {
+	exampleRig.Lock()
+	defer exampleRig.Unlock()
+	if exampleRig.r == nil {
+		r, err := StartRig()
+		if err != nil {
+			panic(err)
+		}
+		exampleRig.r = r
+	}
+	return exampleRig.r.URL()
+}
 
 // Rig is a real node and service in this process, with a relay between it and the clients at which tests make
-// messages late, lost or repeated.
+// messages late, lost or repeated. It is exported for the examples.
 type Rig struct {
 	back  *natsserver.Server
 	inner *nats.Conn // of the service

@@ -63,20 +63,22 @@ func stepHolds(t table, op Op, admits func(table, Hold) bool) (table, bool) {
 	case Enter:
 		i := t.find(op.Holds[0])
 		if i < 0 {
-			return t, false
+			return t, op.Maybe
 		}
 		return t.counted(i, 1), true
+	case Exit:
+		i := t.find(op.Holds[0])
+		if i < 0 {
+			return t, op.Maybe
+		}
+		return t.counted(i, -1), true
 	case Release:
 		for _, h := range op.Holds {
-			switch i := t.find(h); {
-			case i < 0:
-				if !op.Maybe {
-					return t, false
-				}
-			case op.Maybe:
-				t = t.without(i) // lost: with all its entries
-			default:
-				t = t.counted(i, -h.Count)
+			i := t.find(h)
+			if i >= 0 {
+				t = t.without(i)
+			} else if !op.Maybe {
+				return t, false
 			}
 		}
 		return t, true

@@ -19,7 +19,8 @@ type Kind uint8
 const (
 	Acquire  Kind = iota + 1 // Holds: granted with these, in one step
 	Enter                    // Holds[0]: a reentrant lock once more, under the fence that it has
-	Release                  // Holds: let go, each by its fence; of a reentrant lock: one entry
+	Exit                     // Holds[0]: one entry of a reentrant lock is given back, the last one too
+	Release                  // Holds: let go, each by its fence, with all entries
 	Read                     // Holds: all that a linearizable read of one name shows, which may be none
 	Proclaim                 // Holds[0], with its new value
 	HandOver                 // Holds[0] passes to session To, which waits
@@ -33,7 +34,7 @@ const (
 	Shut                     // a wait at the latch timed out
 )
 
-var kindNames = map[Kind]string{Acquire: "acquire", Enter: "enter", Release: "release", Read: "read", Proclaim: "proclaim", HandOver: "hand over",
+var kindNames = map[Kind]string{Acquire: "acquire", Enter: "enter", Exit: "exit", Release: "release", Read: "read", Proclaim: "proclaim", HandOver: "hand over",
 	Lost: "lost", Arrive: "arrive", Pass: "pass", Leave: "leave", Set: "set", Down: "count down", Open: "open", Shut: "shut"}
 
 // String returns the kind's name.

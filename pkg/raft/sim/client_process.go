@@ -29,7 +29,6 @@ type client struct {
 	opening  bool
 	ranges   []numbers     // of sequences
 	last     uint64        // nonces so far
-	said     int           // in elections
 	answered time.Duration // virtual, when anything was answered last
 
 	// How many of the next messages go wrong, in which way.

@@ -2,7 +2,6 @@ package sim
 
 import (
 	"encoding/binary"
-	"slices"
 	"time"
 
 	"github.com/coordd/coordd/internal/canary"
@@ -22,9 +21,7 @@ type clientSession struct {
 	ttl        time.Duration
 
 	term lease.Term
-	from lease.Instant // when the message was sent that the latest renewal answered
-	at   int64         // cluster time in that answer
-	lost bool          // by the local clock, for good
+	lost bool // by the local clock, for good
 
 	next, floor uint64 // seq of the next command; the lowest outstanding one
 	over        map[uint64]bool
@@ -69,7 +66,7 @@ func (c *client) open() {
 // begin uses a session that was opened or taken over.
 func (c *client) begin(s *clientSession, sent lease.Instant, r *replicated.SessionReply) {
 	c.w.seen.told(s, r)
-	s.term, s.from, s.at = c.term(sent, r), sent, r.Now
+	s.term = c.term(sent, r)
 	if s.remaining() <= 0 {
 		s.farewell() // the answer came after its end
 		return
@@ -92,7 +89,7 @@ func (s *clientSession) renew(sent lease.Instant, r *replicated.SessionReply) bo
 		s.lost = false
 	}
 	if next := s.c.term(sent, r); next.Outlasts(s.term) {
-		s.term, s.from, s.at = next, sent, r.Now
+		s.term = next
 	}
 	return true
 }
@@ -174,12 +171,6 @@ func (s *clientSession) command(k replicated.Kind, name string, seq uint64) repl
 		Seq: seq, Ack: s.floor, EventsSeen: s.eventsSeen}
 }
 
-// enveloped is a command as of now.
-func (s *clientSession) enveloped(cmd replicated.Command, seq uint64) replicated.Command {
-	cmd.Session, cmd.Secret, cmd.Generation, cmd.Seq, cmd.Ack, cmd.EventsSeen = s.id, s.secret, s.generation, seq, s.floor, s.eventsSeen
-	return cmd
-}
-
 // plan sets the timer of the next renewal.
 func (s *clientSession) plan() {
 	every := s.ttl / 3
@@ -256,7 +247,10 @@ func (s *clientSession) execute(what string, cmd replicated.Command, then func(*
 		if !s.alive() {
 			return message{}, false
 		}
-		return message{cmd: s.enveloped(cmd, seq)}, true
+		m := message{cmd: cmd}
+		env := s.command(cmd.Kind, cmd.Name, seq)
+		m.cmd.Session, m.cmd.Secret, m.cmd.Generation, m.cmd.Seq, m.cmd.Ack, m.cmd.EventsSeen = env.Session, env.Secret, env.Generation, seq, env.Ack, env.EventsSeen
+		return m, true
 	}, func(a *answer, _ lease.Instant) {
 		if s.ended || s.gone(&a.reply) {
 			return
@@ -270,19 +264,6 @@ func (s *clientSession) execute(what string, cmd replicated.Command, then func(*
 		then(&a.reply)
 	})
 	return seq
-}
-
-// withdraw cancels a ticket that another process made.
-func (s *clientSession) withdraw(w *replicated.Wait) {
-	t := &ticket{s: s, names: []string{w.Name}, seq: w.Seq, state: ticketQueued, withdrawn: true}
-	if len(w.Names) > 0 {
-		t.names = w.Names
-	}
-	if barrier := slices.Contains(barrierNames, w.Name); barrier || slices.Contains(latchNames, w.Name) {
-		t.cmd.Kind = replicated.KindLatchWait
-	}
-	s.tickets = append(s.tickets, t) // a grant may come before the cancellation
-	s.cancel(t)
 }
 
 // resume takes another process's session over, whose secret and number it was given.
@@ -317,13 +298,13 @@ func (c *client) resume(of *clientSession) {
 		c.w.operated("session taken over")
 		for i := range r.Holds {
 			h := &r.Holds[i]
-			s.take(h, &ticket{s: s, names: []string{h.Name}, seq: h.Ticket}, a.index)
+			s.take(h.Name, h.Ticket, h.Fence, a.index)
 			c.w.operated("hold taken over")
 		}
 		for i := range r.Waits {
 			if w := &r.Waits[i]; w.State == replicated.TicketQueued {
 				// Nobody waits for it any more: a grant would be a hold without an owner.
-				s.withdraw(w)
+				s.cancel(&ticket{s: s, lock: w.Name, seq: w.Seq, state: ticketQueued, withdrawn: true})
 			}
 		}
 	})

@@ -91,11 +91,12 @@ type query struct {
 
 // sight is what a read saw.
 type sight struct {
-	held   string // see HeldIn
-	digest fnv    // of the lock
-	found  bool   // the sequence
-	id     uint64
-	next   int64 // of the sequence
+	fence   uint64 // of the lock's hold; 0: free
+	delayed bool
+	waiting int
+	found   bool // the sequence
+	id      uint64
+	next    int64 // of the sequence
 }
 
 // looker is a read that waits for its index.
@@ -137,8 +138,10 @@ func (n *node) look(m *message) {
 	w, v, q := n.w, n.machine.service.Live(), m.read
 	s := &sight{}
 	if q.lock != "" {
-		info, _ := v.Lock(namespace, q.lock)
-		s.held, s.digest = seenHeld(&info), sightOf(&info)
+		info, held := v.Lock(namespace, q.lock)
+		if held {
+			s.fence, s.delayed, s.waiting = info.Holders[0].Fence, info.Delayed, int(info.Waiting)
+		}
 	} else {
 		info, found := v.Sequence(namespace, q.sequence)
 		s.found, s.id, s.next = found, info.SequenceID, info.Next

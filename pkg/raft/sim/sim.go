@@ -127,8 +127,6 @@ type world struct {
 	clientDrift float64
 	timely      bool
 	lateWrites  int
-	parties     uint64 // of barriers
-	rolling     bool   // members begin with the first version of commands, and are upgraded one after the other
 	report      Report
 	minute      minute
 	hash        fnv
