@@ -257,28 +257,24 @@ func (c *checker) holds() {
 func (c *checker) timelines() {
 	m := c.m
 	free := 0
-	m.timelines.all.Scan(func(key string, k *mark) bool {
-		if _, held := m.locks.Get(key); held != (k.slot == nil) {
+	m.timelines.all.Scan(func(key string, t *timeline) bool {
+		if _, held := m.locks.Get(key); held != (t.slot == nil) {
 			c.fail("the timeline of %q says that it is free: %t", key, held)
 		}
-		if k.slot != nil {
+		if t.slot != nil {
 			free++
-			if k.slot.key != key || k.slot.number > m.timelines.freed {
-				c.fail("the timeline of %q is that of %q, free as the %dth of %d", key, k.slot.key, k.slot.number, m.timelines.freed)
+			if t.slot.key != key || t.slot.number > m.timelines.freed {
+				c.fail("the timeline of %q is that of %q, free as the %dth of %d", key, t.slot.key, t.slot.number, m.timelines.freed)
 			}
 		}
-		if k.length == 0 || k.length > longTimeline || uint64(k.length) > k.number {
-			c.fail("the timeline of %q has %d of %d transitions", key, k.length, k.number)
+		if t.length == 0 || t.length > longTimeline || uint64(t.length) > t.number {
+			c.fail("the timeline of %q has %d of %d transitions", key, t.length, t.number)
 			return false
 		}
-		number := k.number
-		for n := k.length; k != nil; k = k.prev {
-			if k.number != number || k.length != n || k.kind == 0 || k.kind > TransitionReentered || k.index > m.index {
-				c.fail("transition %d of %q has number %d, kind %d and index %d", number, key, k.number, k.kind, k.index)
-				return false
+		for _, k := range t.transitions() {
+			if k.Kind == 0 || k.Kind > TransitionReentered || k.Index > m.index || k.At > m.now {
+				c.fail("transition %d of %q has kind %d, index %d and time %d", k.Number, key, k.Kind, k.Index, k.At)
 			}
-			n--
-			number--
 		}
 		return c.err == nil
 	})

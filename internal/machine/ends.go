@@ -24,8 +24,8 @@ func (m *Machine) free(sp *space, key string, h *locks.Hold) {
 func (m *Machine) delay(key string, h *locks.Hold, until int64) locks.Hold {
 	delayed, _ := m.locks.Delay(key, h.Fence, until)
 	m.due.Set(due{at: until, kind: dueDelay, a: h.Fence, key: key})
-	k := markOf(TransitionDelayed, m.owner(h.Session), h, "")
-	k.until = until
+	k := ofHold(TransitionDelayed, m.owner(h.Session), h, "")
+	k.Until = until
 	m.note(key, k, nil)
 	return delayed
 }
@@ -71,7 +71,7 @@ func (m *Machine) grantTo(grants []locks.Grant) {
 		m.totals.grants++
 		m.waited = append(m.waited, m.now-w.Since)
 		m.hasEnd(g.Key, g.Hold)
-		m.note(g.Key, markOf(TransitionGranted, s.owner, g.Hold, ""), w.Value)
+		m.note(g.Key, ofHold(TransitionGranted, s.owner, g.Hold, ""), w.Value)
 		m.emit(s, Event{Kind: EventGranted, Name: keyName(g.Key), Ticket: t.seq, Generation: s.generation, Fence: g.Hold.Fence, Until: g.Hold.Until})
 	}
 	m.tickets.Set(next)
@@ -98,7 +98,7 @@ func (m *Machine) leave(s *session, t *ticket, why string) bool {
 	}
 	for i := range t.places() {
 		key, _ := t.place(i)
-		m.note(key, &mark{kind: TransitionLeft, mode: t.mode, count: t.count, session: s.id, owner: s.owner, ticket: t.seq, reason: why}, nil)
+		m.note(key, ofTicket(TransitionLeft, s, t, why), nil)
 		m.touched = append(m.touched, key)
 	}
 	return true
@@ -151,11 +151,11 @@ func (m *Machine) releaseAll(s *session, ts []*ticket, expired int64) uint64 {
 			s.holds--
 			n++
 			if expired == 0 {
-				m.note(key, markOf(TransitionReleased, s.owner, &h, "session closed"), nil)
+				m.note(key, ofHold(TransitionReleased, s.owner, &h, "session closed"), nil)
 				m.free(s.in, key, &h)
 				continue
 			}
-			m.note(key, markOf(TransitionExpired, s.owner, &h, "session expired"), nil)
+			m.note(key, ofHold(TransitionExpired, s.owner, &h, "session expired"), nil)
 			m.afterDelay(s.in, key, &h, expired)
 		}
 	}
@@ -175,7 +175,7 @@ func (m *Machine) afterDelay(sp *space, key string, h *locks.Hold, ended int64) 
 // endDelay frees a hold that was in the way for long enough.
 func (m *Machine) endDelay(key string, fence uint64) {
 	h, _ := m.locks.Hold(key, fence)
-	m.note(key, markOf(TransitionReleased, m.owner(h.Session), &h, "its delay ended"), nil)
+	m.note(key, ofHold(TransitionReleased, m.owner(h.Session), &h, "its delay ended"), nil)
 	m.free(m.space(keyNamespace(key)), key, &h)
 }
 
@@ -194,6 +194,6 @@ func (m *Machine) endMaxHold(key string, fence uint64) {
 	told := m.emit(s, Event{Kind: EventLost, Name: keyName(key), Ticket: h.Ticket, Generation: s.generation, Fence: fence, Until: h.Until,
 		Reason: reasonMaxHold})
 	m.endHold(s, key, &h, reasonMaxHold, 0, told)
-	m.note(key, markOf(TransitionExpired, s.owner, &h, reasonMaxHold), nil)
+	m.note(key, ofHold(TransitionExpired, s.owner, &h, reasonMaxHold), nil)
 	m.afterDelay(s.in, key, &h, h.Until)
 }

@@ -76,12 +76,12 @@ func (m *Machine) ask(s *session, t *ticket, wait int64, q *locks.Request) (Repl
 			m.due.Set(due{at: until, kind: dueWait, a: s.id, b: t.seq})
 		}
 		for _, key := range q.Keys {
-			m.note(key, &mark{kind: TransitionQueued, mode: t.mode, count: t.count, session: s.id, owner: s.owner, ticket: t.seq}, nil)
+			m.note(key, ofTicket(TransitionQueued, s, t, ""), nil)
 		}
 	case locks.Reentered:
 		h := o.Holds[0]
-		e := markOf(TransitionReentered, s.owner, h, "")
-		e.ticket, e.count = t.seq, uint32(h.Entries)
+		e := ofHold(TransitionReentered, s.owner, h, "")
+		e.Ticket, e.Count = t.seq, h.Entries
 		m.note(q.Keys[0], e, nil)
 		return Reply{Index: m.index, Lock: &LockReply{State: StateGranted, Fence: h.Fence, Until: h.Until}}, false
 	default:
@@ -104,7 +104,7 @@ func (m *Machine) granted(s *session, t *ticket, keys []string, holds []*locks.H
 		}
 		m.hasEnd(keys[i], h)
 		m.totals.grants++
-		m.note(keys[i], markOf(TransitionGranted, s.owner, h, ""), value)
+		m.note(keys[i], ofHold(TransitionGranted, s.owner, h, ""), value)
 		m.waited = append(m.waited, 0)
 	}
 }
@@ -264,7 +264,7 @@ func (m *Machine) release(s *session, c *Command) Reply {
 		m.due.Delete(due{at: h.DelayedUntil, kind: dueDelay, a: h.Fence})
 	}
 	m.totals.releases++
-	m.note(key, markOf(TransitionReleased, s.owner, &h, ""), nil)
+	m.note(key, ofHold(TransitionReleased, s.owner, &h, ""), nil)
 	m.free(s.in, key, &h)
 	return released
 }
@@ -294,7 +294,7 @@ func (m *Machine) forceRelease(c *Command) Reply {
 		reason += ": " + f.Reason
 	}
 	if h.Live() || now {
-		m.note(key, markOf(TransitionForced, m.owner(h.Session), &h, reason), nil)
+		m.note(key, ofHold(TransitionForced, m.owner(h.Session), &h, reason), nil)
 	}
 	if h.Live() {
 		m.totals.forced++
@@ -345,7 +345,7 @@ func (m *Machine) handOverTo(s *session, c *Command) Reply {
 	m.totals.releases++
 	m.held = append(m.held, m.now-gone.Since)
 	s.in.holds--
-	m.note(key, markOf(TransitionHandedOver, s.owner, &gone, ""), nil)
+	m.note(key, ofHold(TransitionHandedOver, s.owner, &gone, ""), nil)
 	fence := grants[0].Hold.Fence
 	m.handOver(grants)
 	return Reply{Index: m.index, Lock: &LockReply{State: StateHandedOver, Fence: fence}}
@@ -387,6 +387,6 @@ func (m *Machine) proclaim(s *session, c *Command) Reply {
 		return m.notHeld(s, p.Fence)
 	}
 	h, _ = m.locks.SetValue(key, h.Fence, p.Value)
-	m.note(key, markOf(TransitionProclaimed, s.owner, &h, ""), p.Value)
+	m.note(key, ofHold(TransitionProclaimed, s.owner, &h, ""), p.Value)
 	return m.ok()
 }

@@ -74,7 +74,7 @@ type Machine struct {
 	events       []Event
 	changes      []Change
 	waited, held []int64
-	noted        *mark // the last transition, and the key of its lock
+	noted        *timeline // that of the last transition, and the key of its lock
 	notedKey     string
 
 	// Scratch, empty between uses.

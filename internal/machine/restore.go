@@ -275,20 +275,25 @@ func (l *loader) timeline(r *reader) {
 	if r.err != nil {
 		return
 	}
-	marks := make([]mark, n)
-	for i := range marks {
-		marks[i] = mark{kind: TransitionKind(r.byte()), mode: Mode(r.byte()), count: r.uint32(), at: r.int(), index: r.uint(), session: r.uint(),
-			owner: r.string(), ticket: r.uint(), fence: r.uint(), until: r.int(), reason: r.string(), number: last - n + 1 + uint64(i), length: uint8(i + 1)}
-		if i > 0 {
-			marks[i].prev = &marks[i-1]
+	t := &timeline{stamp: l.m.stamp, number: last, length: uint8(n)}
+	before := r.data
+	for range n {
+		body := r.take(r.uint())
+		one := reader{data: body}
+		one.mark()
+		if one.done() != nil {
+			r.fail("a transition can't be read")
 		}
 	}
-	head := &marks[n-1]
-	if freed > 0 {
-		head.slot = &freeSlot{number: freed, key: key}
-		l.slots = append(l.slots, head.slot)
+	if r.err != nil {
+		return
 	}
-	l.m.timelines.all.Set(key, head)
+	t.marks = append([]byte(nil), before[:len(before)-len(r.data)]...)
+	if freed > 0 {
+		t.slot = &freeSlot{number: freed, key: key}
+		l.slots = append(l.slots, t.slot)
+	}
+	l.m.timelines.all.Set(key, t)
 }
 
 // free brings the free locks that have a timeline into their order.

@@ -277,7 +277,7 @@ func (m *Machine) refence(s *session, t *ticket) {
 			m.due.Delete(due{at: h.Until, kind: dueHold, a: fence})
 			m.hasEnd(key, &h)
 		}
-		m.note(key, markOf(TransitionRefenced, s.owner, &h, "session resumed"), nil)
+		m.note(key, ofHold(TransitionRefenced, s.owner, &h, "session resumed"), nil)
 		if t.several != nil {
 			next.several.fences[i] = h.Fence
 		}

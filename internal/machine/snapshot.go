@@ -132,8 +132,8 @@ func (s *state) gateRecords(put func([]byte) bool, buf *[]byte) bool {
 
 func (s *state) timelineRecords(put func([]byte) bool, buf *[]byte) bool {
 	goOn := true
-	s.timelines.all.Scan(func(key string, k *mark) bool {
-		goOn = put(appendTimeline((*buf)[:0], key, k))
+	s.timelines.all.Scan(func(key string, t *timeline) bool {
+		goOn = put(appendTimeline((*buf)[:0], key, t))
 		return goOn
 	})
 	return goOn
@@ -344,28 +344,15 @@ func appendParty(b []byte, p *locks.Party) []byte {
 	return appendInt(b, p.Until)
 }
 
-func appendTimeline(b []byte, key string, k *mark) []byte {
+func appendTimeline(b []byte, key string, t *timeline) []byte {
 	b = appendString(append(b, recTimeline), key)
 	freed := uint64(0)
-	if k.slot != nil {
-		freed = k.slot.number
+	if t.slot != nil {
+		freed = t.slot.number
 	}
 	b = appendUint(b, freed)
-	ts := k.transitions()
-	b = appendUint(b, k.number)
-	b = appendUint(b, uint64(len(ts)))
-	for i := range ts {
-		t := &ts[i]
-		b = append(b, byte(t.Kind), byte(t.Mode))
-		b = appendUint(b, t.Count)
-		b = appendInt(b, t.At)
-		b = appendUint(b, t.Index)
-		b = appendUint(b, t.Session)
-		b = appendString(b, t.Owner)
-		b = appendUint(b, t.Ticket)
-		b = appendUint(b, t.Fence)
-		b = appendInt(b, t.Until)
-		b = appendString(b, t.Reason)
-	}
-	return b
+	b = appendUint(b, t.number)
+	n := min(t.length, Transitions)
+	b = appendUint(b, uint64(n))
+	return append(b, t.last(n)...)
 }

@@ -6,58 +6,75 @@ import (
 	"github.com/coordd/coordd/pkg/locks"
 )
 
-// mark is one transition of a lock in its timeline, and the way to the ones before it. The newest one stands for the
-// timeline. A mark is never changed once the entry that made it is applied, so that views share it.
-type mark struct {
-	prev *mark
-	slot *freeSlot // of the newest one, while the lock is free
-
-	kind    TransitionKind
-	mode    Mode
-	length  uint8 // marks from here on back, this one included
-	count   uint32
-	number  uint64
-	at      int64
-	index   uint64
-	session uint64
-	owner   string
-	ticket  uint64
-	fence   uint64
-	until   int64
-	reason  string
+// timeline are the last transitions of one lock. There is one for each lock that is held, and a lock changes with nearly
+// every command: so they are kept as bytes, which cost little memory and nothing to the garbage collector. A record
+// is changed in place until the next View, and its bytes only ever grow behind what a view sees, or are replaced.
+type timeline struct {
+	stamp  uint64 // Machine.stamp when this record was made
+	marks  []byte // the transitions, oldest first, each behind its length
+	number uint64 // of the last one
+	length uint8  // how many there are
+	slot   *freeSlot
 }
 
 // longTimeline is how long a timeline gets before it is cut to Transitions: to cut it means to copy it, which is done
 // once in a while only.
 const longTimeline = 2 * Transitions
 
-func (k *mark) transition() Transition {
-	return Transition{Number: k.number, Kind: k.kind, At: k.at, Index: k.index, Session: k.session, Owner: k.owner, Ticket: k.ticket,
-		Fence: k.fence, Mode: k.mode, Count: uint64(k.count), Until: k.until, Reason: k.reason}
+// appendMark appends a transition, without its number and its lock.
+func appendMark(b []byte, k *Transition) []byte {
+	b = append(b, byte(k.Kind), byte(k.Mode))
+	b = appendUint(b, k.Count)
+	b = appendInt(b, k.At)
+	b = appendUint(b, k.Index)
+	b = appendUint(b, k.Session)
+	b = appendString(b, k.Owner)
+	b = appendUint(b, k.Ticket)
+	b = appendUint(b, k.Fence)
+	b = appendInt(b, k.Until)
+	return appendString(b, k.Reason)
+}
+
+func (r *reader) mark() Transition {
+	return Transition{Kind: TransitionKind(r.byte()), Mode: Mode(r.byte()), Count: r.uint(), At: r.int(), Index: r.uint(), Session: r.uint(),
+		Owner: r.string(), Ticket: r.uint(), Fence: r.uint(), Until: r.int(), Reason: r.string()}
+}
+
+// add puts a transition behind the others.
+func (t *timeline) add(k *Transition) {
+	if t.length == longTimeline {
+		t.marks, t.length = append([]byte(nil), t.last(Transitions-1)...), Transitions-1
+	}
+	var small [96]byte
+	b := appendMark(small[:0], k)
+	if t.marks == nil {
+		t.marks = make([]byte, 0, len(b)+2) // many locks are granted once and held
+	}
+	t.marks = append(appendUint(t.marks, uint64(len(b))), b...)
+	t.length++
+	t.number++
+}
+
+// last returns the bytes of the last n transitions.
+func (t *timeline) last(n uint8) []byte {
+	r := reader{data: t.marks}
+	for range t.length - min(n, t.length) {
+		r.take(r.uint())
+	}
+	return r.data
 }
 
 // transitions returns the last ones, at most Transitions, oldest first.
-func (k *mark) transitions() []Transition {
-	ts := make([]Transition, min(k.length, Transitions))
-	for i := len(ts) - 1; i >= 0; i-- {
-		ts[i] = k.transition()
-		k = k.prev
+func (t *timeline) transitions() []Transition {
+	n := min(t.length, Transitions)
+	r := reader{data: t.last(n)}
+	ts := make([]Transition, n)
+	for i := range ts {
+		r.uint() // its length
+		ts[i] = r.mark()
+		ts[i].Number = t.number - uint64(len(ts)-1-i)
 	}
 	return ts
-}
-
-// cut returns a copy of the last n marks.
-func (k *mark) cut(n int) *mark {
-	kept := make([]mark, n)
-	for i := n - 1; i >= 0; i-- {
-		kept[i] = *k
-		kept[i].prev, kept[i].slot, kept[i].length = nil, nil, uint8(i+1)
-		if i < n-1 {
-			kept[i+1].prev = &kept[i]
-		}
-		k = k.prev
-	}
-	return &kept[n-1]
 }
 
 // freeSlot is the place of a free lock's timeline in the order in which they are forgotten. Only number is read
@@ -68,13 +85,13 @@ type freeSlot struct {
 	prev, next *freeSlot
 }
 
-// timelines are the last transitions of each lock that is held or waited for, and of some that are free.
+// timelines are those of each lock that is held or waited for, and of some that are free.
 type timelines struct {
-	all   *btree.Map[string, *mark]
+	all   *btree.Map[string, *timeline]
 	freed uint64 // the last number of a freeSlot
 }
 
-func newTimelines() timelines { return timelines{all: btree.NewMap[string, *mark](0)} }
+func newTimelines() timelines { return timelines{all: btree.NewMap[string, *timeline](0)} }
 
 func (t *timelines) copied() timelines { return timelines{all: t.all.Copy(), freed: t.freed} }
 
@@ -114,40 +131,52 @@ func (l *freeList) remove(s *freeSlot) {
 // note puts a transition into the timeline of its lock, and tells it to those who watch. The caller has filled in what
 // happened; when, and the transition's number are set here. Entries of version 1 leave no timelines: members that
 // knew only those had none, and all members have to have the same.
-func (m *Machine) note(key string, k *mark, value []byte) {
-	k.at, k.index, k.length = m.now, m.index, 1
+func (m *Machine) note(key string, k Transition, value []byte) {
+	k.At, k.Index = m.now, m.index
 	if m.version >= 2 {
-		k.number = 1
-		if before, ok := m.timelines.all.Set(key, k); ok {
-			if before.slot != nil {
-				m.unheld.remove(before.slot)
-			}
-			if before.length >= longTimeline {
-				before = before.cut(Transitions - 1)
-			}
-			k.prev, k.number, k.length = before, before.number+1, before.length+1
+		t := m.timelineOf(key)
+		if t.slot != nil {
+			m.unheld.remove(t.slot)
+			t.slot = nil
 		}
-		m.noted, m.notedKey = k, key
+		t.add(&k)
+		k.Number = t.number
 	}
-	m.changes = append(m.changes, Change{Namespace: keyNamespace(key), Name: keyName(key), Transition: k.transition(), Value: value})
+	m.changes = append(m.changes, Change{Namespace: keyNamespace(key), Name: keyName(key), Transition: k, Value: value})
+}
+
+// timelineOf returns the record of a lock that may be changed in place until the next View.
+func (m *Machine) timelineOf(key string) *timeline {
+	if m.noted != nil && m.notedKey == key {
+		return m.noted
+	}
+	t, ok := m.timelines.all.Get(key)
+	if !ok || t.stamp != m.stamp {
+		next := &timeline{}
+		if ok {
+			*next = *t
+		}
+		next.stamp = m.stamp
+		m.timelines.all.Set(key, next)
+		t = next
+	}
+	m.noted, m.notedKey = t, key
+	return t
 }
 
 // freed is called when a lock has become free, after its last transition was noted. It forgets the timeline of
 // the lock that has been free for the longest time, if there are too many.
 func (m *Machine) freed(key string) {
-	k := m.noted
-	if k == nil || m.notedKey != key {
-		var ok bool
-		if k, ok = m.timelines.all.Get(key); !ok {
-			return
-		}
+	if m.version < 2 {
+		return
 	}
-	if k.slot != nil || k.index != m.index {
+	t := m.timelineOf(key)
+	if t.slot != nil {
 		return
 	}
 	m.timelines.freed++
-	k.slot = &freeSlot{number: m.timelines.freed, key: key}
-	m.unheld.add(k.slot)
+	t.slot = &freeSlot{number: m.timelines.freed, key: key}
+	m.unheld.add(t.slot)
 	if m.unheld.n > MaxFreeTimelines {
 		oldest := m.unheld.first
 		m.unheld.remove(oldest)
@@ -155,8 +184,13 @@ func (m *Machine) freed(key string) {
 	}
 }
 
-// markOf is a transition of a hold.
-func markOf(kind TransitionKind, owner string, h *locks.Hold, reason string) *mark {
-	return &mark{kind: kind, mode: Mode(h.Mode), count: uint32(h.Permits), session: h.Session, owner: owner, ticket: h.Ticket, fence: h.Fence,
-		until: h.Until, reason: reason}
+// ofHold is a transition of a hold.
+func ofHold(kind TransitionKind, owner string, h *locks.Hold, reason string) Transition {
+	return Transition{Kind: kind, Mode: Mode(h.Mode), Count: h.Permits, Session: h.Session, Owner: owner, Ticket: h.Ticket, Fence: h.Fence,
+		Until: h.Until, Reason: reason}
+}
+
+// ofTicket is a transition of a ticket that waits.
+func ofTicket(kind TransitionKind, s *session, t *ticket, reason string) Transition {
+	return Transition{Kind: kind, Mode: t.mode, Count: uint64(t.count), Session: s.id, Owner: s.owner, Ticket: t.seq, Reason: reason}
 }

@@ -122,11 +122,11 @@ func (v *View) Locks(ns, prefix, after string, limit int) []LockInfo {
 // Timeline returns the last transitions of a lock, oldest first, at most Transitions; none of a lock that has been free
 // for so long that they are forgotten.
 func (v *View) Timeline(ns, name string) []Transition {
-	k, ok := v.s.timelines.all.Get(keyOf(ns, name))
+	t, ok := v.s.timelines.all.Get(keyOf(ns, name))
 	if !ok {
 		return nil
 	}
-	return k.transitions()
+	return t.transitions()
 }
 
 // Sessions returns the sessions of a namespace whose owner has the prefix and whose ID is above the given one, in the
