@@ -181,8 +181,9 @@ func TestManyClientsInStorms(t *testing.T) {
 	var wg sync.WaitGroup
 	locks := make([]*client.Lock, 20)
 	for i := range locks {
-		clients = append(clients, s.Client())
-		wg.Go(func() { locks[i] = lock(t, clients[i], string(rune('a'+i))) })
+		c := s.Client()
+		clients = append(clients, c)
+		wg.Go(func() { locks[i] = lock(t, c, string(rune('a'+i))) })
 	}
 	wg.Wait()
 	s.Advance(20 * time.Second)
