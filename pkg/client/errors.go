@@ -76,6 +76,7 @@ type LockedError struct {
 	Fence     uint64        // of the hold
 	Queue     int           // how many wait
 	ExpiresIn time.Duration // until the holder's session ends unless it is renewed; 0: not told
+	noun      string        // what it is, if not a lock
 	err       *Error
 }
 
@@ -83,6 +84,8 @@ type LockedError struct {
 func (e *LockedError) Error() string {
 	var b strings.Builder
 	switch {
+	case e.noun == "semaphore" && e.err != nil:
+		return fmt.Sprintf("semaphore %q: %s", e.Name, e.err.Message)
 	case e.Name != "":
 		fmt.Fprintf(&b, "lock %q is held", e.Name)
 	case e.err != nil && e.err.Message != "": // one of several

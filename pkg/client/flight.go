@@ -218,6 +218,9 @@ func (s *Session) settle(c *call, reply []byte, err error) {
 	case err == nil:
 	case errors.As(err, &locked):
 		locked.Name = c.name
+		if c.ticket != nil {
+			locked.noun = c.ticket.noun
+		}
 	case errors.As(err, &deadlock):
 		if deadlock.Name = c.name; c.ticket != nil {
 			deadlock.Name = c.ticket.place()

@@ -1,6 +1,9 @@
 package client
 
-import "context"
+import (
+	"context"
+	"slices"
+)
 
 // holding is a lock, or several that were taken together: what a context may come from.
 type holding interface {
@@ -51,9 +54,12 @@ func heldUnder(ctx context.Context) (locks []*Lock) {
 	return locks
 }
 
+// fencesOf returns the fences of locks, each once: a reentrant hold has several locks.
 func fencesOf(locks []*Lock) (fences []uint64) {
 	for _, l := range locks {
-		fences = append(fences, l.fence)
+		if !slices.Contains(fences, l.fence) {
+			fences = append(fences, l.fence)
+		}
 	}
 	return fences
 }

@@ -118,6 +118,10 @@ func (s *Session) cancelTicket(t *ticket, confirmed func()) {
 			// No cancellation is to be had. The request itself is repeated until it is answered, and its grant,
 			// should there be one, given back.
 			s.cfg.log.Warn("cancel a wait", "for", t.want, "ticket", t.seq, "error", err)
+			if t.names != nil {
+				s.returnSet(t, confirmed)
+				return
+			}
 			s.background(func() {
 				select {
 				case <-s.done:
@@ -163,6 +167,9 @@ func (s *Session) returnStrays(sent instant, rep *coorddv1.SessionReply) {
 				held = append(held, h)
 			}
 			listed[h.GetTicket()] = true
+		}
+		for _, w := range rep.GetWaits() { // not cancelled yet
+			listed[w.GetSeq()] = listed[w.GetSeq()] || w.GetState() == coorddv1.Wait_QUEUED
 		}
 		for seq, x := range s.strays {
 			if !listed[seq] && !rep.GetIncomplete() && sent.Mono > x.since {
