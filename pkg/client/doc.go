@@ -17,6 +17,13 @@
 //   - A [Client.Lock] that gives up leaves no hold behind: its ticket is cancelled, in the background if need be.
 //   - No number of a [Sequence] is given out twice, and no UUID.
 //
+// # What else there is
+//
+// [Client.RLock] shares a lock with other readers, [Client.LockAll] takes several in one step, [Client.Semaphore] has
+// permits, [Client.Election] a leader with a value that others observe, [Client.Barrier] and [Client.Latch] let many wait for
+// each other, [Client.Locker] and [Client.RWLocker] look like package sync. [Client.Watch], [Client.Why] and
+// [Client.ListLocks] show what happens. [Session] offers the same in a lease of its own; [API] names what both have.
+//
 // # What it asks of its caller
 //
 // Use the fence: what a lock guards should refuse a fence below one that it has seen. End work when the lock's
