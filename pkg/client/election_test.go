@@ -62,7 +62,7 @@ func (o *observed) next(value string) Leader {
 
 func TestElection(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
+	r := newWatchRig(t)
 	a, b, c := r.connect(t, WithOwner("a")), r.connect(t, WithOwner("b")), r.connect(t)
 	o := observe(t, c.Election("e"))
 	if l := o.next(""); l.Fence != 0 || l.Session != "" {
@@ -112,7 +112,7 @@ func TestElection(t *testing.T) {
 
 func TestHandOverGoesToWhomItNames(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
+	r := newWatchRig(t)
 	a := r.connect(t)
 	lead, err := a.Election("e").Campaign(t.Context(), nil)
 	if err != nil {
@@ -189,7 +189,7 @@ func TestObserveSurvivesLostNews(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := newRig(t)
+			r := newWatchRig(t)
 			a, c := r.connect(t), r.connect(t)
 			o := observe(t, c.Election("e"))
 			o.next("")
@@ -229,7 +229,7 @@ func TestWatchTellsEachTransitionOnce(t *testing.T) {
 	for name, script := range map[string]func(Message) Fate{"all": nil, "every other lost": everyOther(), "twice": func(m Message) Fate { return Fate{Twice: m.Verb == "watch"} }} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := newRig(t)
+			r := newWatchRig(t)
 			a, b, c := r.connect(t), r.connect(t), r.connect(t)
 			if l, err := a.Lock(t.Context(), "x"); err != nil { // before anybody watches
 				t.Fatal(err)

@@ -54,6 +54,9 @@ func ServiceURL() string {
 		if err != nil {
 			panic(err)
 		}
+		if err := r.RelayWatches(); err != nil {
+			panic(err)
+		}
 		exampleRig.r = r
 	}
 	return exampleRig.r.URL()
@@ -145,9 +148,6 @@ func (r *Rig) startFront() (err error) {
 	if _, err := r.in.Subscribe("coord.v1.*.evt.*", r.event); err != nil {
 		return err
 	}
-	if _, err := r.in.Subscribe("coord.v1.*.watch.*", r.event); err != nil {
-		return err
-	}
 	if err := r.in.Flush(); err != nil {
 		return err
 	}
@@ -176,6 +176,24 @@ func (r *Rig) Listen() (err error) {
 		return err
 	}
 	return r.out.Flush()
+}
+
+// RelayWatches passes on the transitions of locks, from now on. A rig whose test doesn't need them is spared the work.
+func (r *Rig) RelayWatches() error {
+	if _, err := r.in.Subscribe("coord.v1.*.watch.*", r.event); err != nil {
+		return err
+	}
+	return r.in.Flush()
+}
+
+// newWatchRig starts a rig that relays transitions.
+func newWatchRig(t testing.TB) *Rig {
+	t.Helper()
+	r := newRig(t)
+	if err := r.RelayWatches(); err != nil {
+		t.Fatal(err)
+	}
+	return r
 }
 
 // Silence stops taking commands: to clients there is no leader.
