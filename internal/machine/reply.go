@@ -178,7 +178,8 @@ type WaiterInfo struct {
 type LockInfo struct {
 	Namespace string
 	Name      string
-	Holders   []HolderInfo // empty: free
+	Holders   []HolderInfo // the first ones by fence, at most MaxShownHolders; empty: nobody holds it
+	Holds     uint64       // all of them
 	Queue     []WaiterInfo // the first ones, at most MaxShownWaiters
 	Waiting   uint64       // tickets in the queue
 	Delayed   bool         // every holder in the way is delayed

@@ -8,8 +8,12 @@ import (
 	"github.com/coordd/coordd/pkg/locks"
 )
 
-// MaxShownWaiters is how many tickets of a queue a LockInfo shows.
-const MaxShownWaiters = 1000
+// MaxShownWaiters is how many tickets of a queue a LockInfo shows, MaxShownHolders how many holds: a shared lock may
+// have as many as there are sessions, and what is asked at each acquire must not cost more for that.
+const (
+	MaxShownWaiters = 1000
+	MaxShownHolders = 100
+)
 
 // View is a read-only window on a machine's state.
 type View struct{ s *state }
@@ -188,7 +192,7 @@ func (v *View) LowestRemainingRatio() float64 {
 
 func (s *state) lockInfo(l *locks.Lock) LockInfo {
 	info := LockInfo{Namespace: keyNamespace(l.Key), Name: keyName(l.Key), Holders: s.holderInfos(l), Waiting: uint64(l.Waiters),
-		Delayed: len(l.Holds) > 0, Limit: l.Limit, InUse: l.InUse}
+		Delayed: len(l.Holds) > 0, Limit: l.Limit, InUse: l.InUse, Holds: uint64(len(l.Holds))}
 	for _, h := range l.Holds {
 		info.Delayed = info.Delayed && !h.Live()
 		info.Until = max(info.Until, h.DelayedUntil)
@@ -203,6 +207,15 @@ func (s *state) lockInfo(l *locks.Lock) LockInfo {
 	return info
 }
 
+// Holder returns one hold of a lock, delayed or not.
+func (v *View) Holder(ns, name string, fence uint64) (HolderInfo, bool) {
+	h, ok := v.s.locks.Hold(keyOf(ns, name), fence)
+	if !ok {
+		return HolderInfo{}, false
+	}
+	return v.s.holderInfo(&h), true
+}
+
 func (s *state) holders(key string) []HolderInfo {
 	l, ok := s.locks.Get(key)
 	if !ok {
@@ -212,8 +225,8 @@ func (s *state) holders(key string) []HolderInfo {
 }
 
 func (s *state) holderInfos(l *locks.Lock) []HolderInfo {
-	infos := make([]HolderInfo, len(l.Holds))
-	for i, h := range l.Holds {
+	infos := make([]HolderInfo, min(len(l.Holds), MaxShownHolders))
+	for i, h := range l.Holds[:len(infos)] {
 		infos[i] = s.holderInfo(h)
 	}
 	return infos

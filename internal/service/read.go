@@ -3,6 +3,7 @@ package service
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
@@ -14,12 +15,19 @@ import (
 const (
 	defaultPage = 100
 	maxPage     = 1000
-	// maxShownWaiters bounds the queue that one answer shows; Lock.waiting has the true number.
-	maxShownWaiters = 100
+	// maxShown bounds the holders, and the waiters, that an answer shows of one lock; Lock.holds and Lock.waiting have
+	// the true numbers. A shared lock may have as many holders as there are sessions.
+	maxShown = 100
+	// maxShownBytes bounds each of the two in protobuf: in JSON both together are up to seven times as much, and still
+	// fit into a message.
+	maxShownBytes = 32 << 10
+	// maxShownNames is how many names are shown of a waiter that wants several locks.
+	maxShownNames = 16
 )
 
 func lockMessage(x *machine.LockInfo, now int64) *coorddv1.Lock {
-	m := &coorddv1.Lock{Name: x.Name, State: coorddv1.Lock_HELD, Waiting: x.Waiting, Limit: x.Limit, InUse: x.InUse}
+	m := &coorddv1.Lock{Name: x.Name, State: coorddv1.Lock_HELD, Waiting: x.Waiting, Limit: x.Limit, InUse: x.InUse,
+		Holds: x.Holds, Holders: holders(x.Holders, now)}
 	switch {
 	case len(x.Holders) == 0:
 		m.State = coorddv1.Lock_FREE
@@ -27,21 +35,42 @@ func lockMessage(x *machine.LockInfo, now int64) *coorddv1.Lock {
 		m.State = coorddv1.Lock_DELAYED
 		m.DelayedFor = durationOf(max(0, x.Until-now))
 	}
-	for i := range x.Holders {
-		m.Holders = append(m.Holders, holder(&x.Holders[i], now))
-	}
-	for i := range x.Queue[:min(len(x.Queue), maxShownWaiters)] {
+	room := maxShownBytes
+	for i := range x.Queue[:min(len(x.Queue), maxShown)] {
 		w := &x.Queue[i]
-		m.Queue = append(m.Queue, &coorddv1.Waiter{Session: w.Session, Owner: w.Owner, Ticket: w.Ticket, Mode: coorddv1.Mode(w.Mode), Since: w.Since,
-			Count: w.Count, Names: w.Names})
+		shown := &coorddv1.Waiter{Session: w.Session, Owner: w.Owner, Ticket: w.Ticket, Mode: coorddv1.Mode(w.Mode), Since: w.Since,
+			Count: w.Count, Names: w.Names[:min(len(w.Names), maxShownNames)]}
+		if room -= proto.Size(shown); room < 0 {
+			break
+		}
+		m.Queue = append(m.Queue, shown)
 	}
 	return m
+}
+
+// holders shows the first holders of a lock.
+func holders(all []machine.HolderInfo, now int64) (shown []*coorddv1.Holder) {
+	room := maxShownBytes
+	for i := range all[:min(len(all), maxShown)] {
+		h := holder(&all[i], now)
+		if room -= proto.Size(h); room < 0 {
+			break
+		}
+		shown = append(shown, h)
+	}
+	return shown
 }
 
 func readLock(v *machine.View, q readQuery) (proto.Message, *coorddv1.Error) {
 	x, ok := v.Lock(q.ns, q.name)
 	if !ok {
 		x = machine.LockInfo{Namespace: q.ns, Name: q.name}
+	}
+	if fence := q.request.(*coorddv1.LockGetRequest).Fence; fence != 0 {
+		if h, ok := v.Holder(q.ns, q.name, fence); ok {
+			rest := slices.DeleteFunc(x.Holders, func(o machine.HolderInfo) bool { return o.Fence == fence })
+			x.Holders = slices.Insert(rest, 0, h)
+		}
 	}
 	return &coorddv1.LockGetReply{Index: v.Index(), Lock: lockMessage(&x, q.now)}, nil
 }

@@ -86,10 +86,7 @@ func replyAcquire(s *Service, _ *call, r *machine.Reply) proto.Message {
 	for _, f := range x.Fences {
 		m.Fences = append(m.Fences, &coorddv1.NamedFence{Name: f.Name, Fence: f.Fence, Until: f.Until})
 	}
-	now := s.now(0)
-	for i := range x.Holders {
-		m.Holders = append(m.Holders, holder(&x.Holders[i], now))
-	}
+	m.Holders = holders(x.Holders, s.now(0))
 	return m
 }
 

@@ -4,6 +4,10 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	coorddv1 "github.com/coordd/coordd/api/coordd/v1"
+	"github.com/coordd/coordd/internal/machine"
+	"github.com/coordd/coordd/internal/service/natsserver"
 )
 
 // acquires are n acquires for a batch.
@@ -101,5 +105,36 @@ func TestEscapedBytesBoundsJSON(t *testing.T) {
 		if max := escapedBytes(s); len(raw)-len(`{"cluster":""}`) > max {
 			t.Errorf("%q takes more than %d bytes: %s", s, max, raw)
 		}
+	}
+}
+
+// However many hold a lock and wait for it, and whatever they say of themselves, an answer about it fits into a message.
+func TestALockWithVeryMuchToShow(t *testing.T) {
+	t.Parallel()
+	long := machine.HolderInfo{Session: 1<<63 - 1, Owner: strings.Repeat("\x01", 256), Fence: 1 << 52, Mode: machine.Shared, Count: 1, Since: 1 << 62, Value: make([]byte, 4096),
+		Metadata: map[string]string{"k": strings.Repeat("\x01", 4095)}}
+	wide := machine.WaiterInfo{Session: 1<<63 - 1, Owner: strings.Repeat("\x01", 256), Names: make([]string, 256)}
+	for i := range wide.Names {
+		wide.Names[i] = strings.Repeat("\"", 512)
+	}
+	x := machine.LockInfo{Name: strings.Repeat("\"", 512), Waiting: 70_000}
+	x.Holds = 50_000
+	for range machine.MaxShownHolders {
+		x.Holders = append(x.Holders, long)
+	}
+	for range machine.MaxShownWaiters {
+		x.Queue = append(x.Queue, wide)
+	}
+	m := lockMessage(&x, 0)
+	body, err := encodeBody(&coorddv1.LockGetReply{Lock: m}, true)
+	if err != nil || len(body) > natsserver.MaxRequestBytes*2 || m.Holds != 50_000 || m.Waiting != 70_000 || len(m.Holders) == 0 || len(m.Queue) == 0 {
+		t.Errorf("%d bytes, %d holders of %d, %d waiters of %d: %v", len(body), len(m.Holders), m.Holds, len(m.Queue), m.Waiting, err)
+	}
+	few := machine.LockInfo{Name: "l", Holds: 150}
+	for i := range uint64(150) {
+		few.Holders = append(few.Holders, machine.HolderInfo{Session: i, Fence: i, Mode: machine.Shared, Count: 1})
+	}
+	if m := lockMessage(&few, 0); len(m.Holders) != maxShown || m.Holds != 150 {
+		t.Errorf("%d holders of %d", len(m.Holders), m.Holds)
 	}
 }

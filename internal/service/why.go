@@ -42,7 +42,7 @@ func explain(x *machine.LockInfo, past []machine.Transition, now int64) (text []
 	for i := range x.Holders[:min(len(x.Holders), maxExplained)] {
 		text = append(text, explainHolder(x, &x.Holders[i], now))
 	}
-	if more := len(x.Holders) - maxExplained; more > 0 {
+	if more := int(x.Holds) - maxExplained; more > 0 {
 		say("%d more hold it.", more)
 	}
 	for i := range x.Queue[:min(len(x.Queue), maxExplained)] {
@@ -110,7 +110,7 @@ func explainWaiter(x *machine.LockInfo, i int, now int64) string {
 	case len(x.Holders) == 1:
 		fmt.Fprintf(&b, ", first in the queue, behind %s", who(x.Holders[0].Owner, x.Holders[0].Session))
 	default:
-		fmt.Fprintf(&b, ", first in the queue, behind %d holds", len(x.Holders))
+		fmt.Fprintf(&b, ", first in the queue, behind %d holds", x.Holds)
 	}
 	return b.String() + "."
 }

@@ -156,11 +156,13 @@ func (l *Lock) Verify(ctx context.Context) error {
 		return fmt.Errorf("verify lock %q: %w", l.name, err)
 	}
 	var rep coorddv1.LockGetReply
-	if _, err := l.s.c.ask(ctx, l.s.cfg, "lock.get", l.name, &coorddv1.LockGetRequest{Cluster: l.s.c.clusterID()}, &rep); err != nil {
+	if _, err := l.s.c.ask(ctx, l.s.cfg, "lock.get", l.name, &coorddv1.LockGetRequest{Cluster: l.s.c.clusterID(), Fence: l.fence}, &rep); err != nil {
 		return fmt.Errorf("verify lock %q: %w", l.name, err)
 	}
 	held := rep.GetLock().GetState() == coorddv1.Lock_HELD && slices.ContainsFunc(rep.GetLock().GetHolders(),
-		func(h *coorddv1.Holder) bool { return h.GetFence() == l.fence && h.GetSession() == l.s.id })
+		func(h *coorddv1.Holder) bool {
+			return h.GetFence() == l.fence && h.GetSession() == l.s.id && !h.GetDelayed()
+		})
 	if !held && l.Valid() == nil {
 		l.s.drop(l.fence, ErrLockLost, "")
 	}

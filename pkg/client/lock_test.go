@@ -227,3 +227,27 @@ func TestLockerExcludesAndPanicsWhenUnlocked(t *testing.T) {
 	}()
 	lockers[0].Unlock()
 }
+
+// A lock with more readers than an answer shows verifies each of them.
+func TestVerifyOneOfVeryManyReaders(t *testing.T) {
+	t.Parallel()
+	rig := newRig(t)
+	c := rig.connect(t)
+	var readers []*Lock
+	for range 105 {
+		l, err := c.RLock(t.Context(), "wide")
+		if err != nil {
+			t.Fatal(err)
+		}
+		readers = append(readers, l)
+	}
+	for i, l := range readers {
+		if err := l.Verify(t.Context()); err != nil {
+			t.Fatalf("reader %d, fence %d: %v", i, l.Fence(), err)
+		}
+	}
+	info, err := c.LockInfo(t.Context(), "wide")
+	if err != nil || len(info.Holders) >= len(readers) {
+		t.Fatalf("%d holders are shown, %v", len(info.Holders), err)
+	}
+}

@@ -2746,7 +2746,7 @@ type Waiter struct {
 	Mode          Mode                   `protobuf:"varint,4,opt,name=mode,proto3,enum=coordd.v1.Mode" json:"mode,omitempty"`
 	Since         int64                  `protobuf:"varint,5,opt,name=since,proto3" json:"since,omitempty"`
 	Count         uint64                 `protobuf:"varint,6,opt,name=count,proto3" json:"count,omitempty"` // permits of a semaphore
-	Names         []string               `protobuf:"bytes,7,rep,name=names,proto3" json:"names,omitempty"`  // of an acquire-all
+	Names         []string               `protobuf:"bytes,7,rep,name=names,proto3" json:"names,omitempty"`  // of an acquire-all, the first ones
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2831,16 +2831,18 @@ func (x *Waiter) GetNames() []string {
 }
 
 type Lock struct {
-	state   protoimpl.MessageState `protogen:"open.v1"`
-	Name    string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	State   Lock_State             `protobuf:"varint,2,opt,name=state,proto3,enum=coordd.v1.Lock_State" json:"state,omitempty"`
-	Holders []*Holder              `protobuf:"bytes,3,rep,name=holders,proto3" json:"holders,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	State Lock_State             `protobuf:"varint,2,opt,name=state,proto3,enum=coordd.v1.Lock_State" json:"state,omitempty"`
+	// holders has the first ones, by fence; holds counts all of them.
+	Holders []*Holder `protobuf:"bytes,3,rep,name=holders,proto3" json:"holders,omitempty"`
 	// queue has the first waiters; waiting counts all of them.
 	Queue         []*Waiter            `protobuf:"bytes,4,rep,name=queue,proto3" json:"queue,omitempty"`
 	DelayedFor    *durationpb.Duration `protobuf:"bytes,5,opt,name=delayed_for,json=delayedFor,proto3" json:"delayed_for,omitempty"`
 	Waiting       uint64               `protobuf:"varint,6,opt,name=waiting,proto3" json:"waiting,omitempty"`
 	Limit         uint64               `protobuf:"varint,7,opt,name=limit,proto3" json:"limit,omitempty"`              // of a semaphore; 0: it is a lock
 	InUse         uint64               `protobuf:"varint,8,opt,name=in_use,json=inUse,proto3" json:"in_use,omitempty"` // permits of a semaphore that are taken
+	Holds         uint64               `protobuf:"varint,9,opt,name=holds,proto3" json:"holds,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2931,9 +2933,18 @@ func (x *Lock) GetInUse() uint64 {
 	return 0
 }
 
+func (x *Lock) GetHolds() uint64 {
+	if x != nil {
+		return x.Holds
+	}
+	return 0
+}
+
 type LockGetRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Cluster       string                 `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Cluster string                 `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	// fence asks for this hold: if it is there it is shown first, however many there are.
+	Fence         uint64 `protobuf:"varint,2,opt,name=fence,proto3" json:"fence,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2973,6 +2984,13 @@ func (x *LockGetRequest) GetCluster() string {
 		return x.Cluster
 	}
 	return ""
+}
+
+func (x *LockGetRequest) GetFence() uint64 {
+	if x != nil {
+		return x.Fence
+	}
+	return 0
 }
 
 type LockGetReply struct {
@@ -7564,7 +7582,7 @@ const file_coordd_proto_rawDesc = "" +
 	"\x04mode\x18\x04 \x01(\x0e2\x0f.coordd.v1.ModeR\x04mode\x12\x14\n" +
 	"\x05since\x18\x05 \x01(\x03R\x05since\x12\x14\n" +
 	"\x05count\x18\x06 \x01(\x04R\x05count\x12\x14\n" +
-	"\x05names\x18\a \x03(\tR\x05names\"\xe1\x02\n" +
+	"\x05names\x18\a \x03(\tR\x05names\"\xf7\x02\n" +
 	"\x04Lock\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12+\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x15.coordd.v1.Lock.StateR\x05state\x12+\n" +
@@ -7574,14 +7592,16 @@ const file_coordd_proto_rawDesc = "" +
 	"delayedFor\x12\x18\n" +
 	"\awaiting\x18\x06 \x01(\x04R\awaiting\x12\x14\n" +
 	"\x05limit\x18\a \x01(\x04R\x05limit\x12\x15\n" +
-	"\x06in_use\x18\b \x01(\x04R\x05inUse\"?\n" +
+	"\x06in_use\x18\b \x01(\x04R\x05inUse\x12\x14\n" +
+	"\x05holds\x18\t \x01(\x04R\x05holds\"?\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\b\n" +
 	"\x04FREE\x10\x01\x12\b\n" +
 	"\x04HELD\x10\x02\x12\v\n" +
-	"\aDELAYED\x10\x03\"*\n" +
+	"\aDELAYED\x10\x03\"@\n" +
 	"\x0eLockGetRequest\x12\x18\n" +
-	"\acluster\x18\x01 \x01(\tR\acluster\"v\n" +
+	"\acluster\x18\x01 \x01(\tR\acluster\x12\x14\n" +
+	"\x05fence\x18\x02 \x01(\x04R\x05fence\"v\n" +
 	"\fLockGetReply\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12#\n" +
 	"\x04lock\x18\x02 \x01(\v2\x0f.coordd.v1.LockR\x04lock\x12+\n" +
