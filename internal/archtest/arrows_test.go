@@ -36,7 +36,7 @@ var arrows = map[string][]string{
 	"pkg/raft/storage":        {"pkg/raft", "internal/canary", "pkg/raft/storage/ledger"},
 	"pkg/raft/storage/ledger": {"pkg/raft", "pkg/raft/storage", "internal/canary"},
 	"pkg/raft/pipeline":       {"pkg/raft", "pkg/raft/storage", "internal/canary"},
-	"pkg/raft/sim":            {"pkg/raft", "pkg/raft/storage", "pkg/raft/pipeline", "internal/machine", "internal/service/decide", "pkg/client/lease", "internal/canary", "pkg/raft/storage/ledger"},
+	"pkg/raft/sim":            {"pkg/raft", "pkg/raft/storage", "pkg/raft/pipeline", "internal/machine", "internal/service/decide", "pkg/client/lease", "pkg/client/fence", "internal/canary", "pkg/raft/storage/ledger"},
 	"pkg/raft/node":           {"pkg/raft", "pkg/raft/storage", "pkg/raft/pipeline", "pkg/transport", "internal/canary"},
 	"pkg/raft/redirect":       {},
 	"pkg/transport":           {"pkg/raft", "internal/canary"},

@@ -47,6 +47,7 @@ const (
 	ProbeThroughOthers      Guard = "probe-through-others"
 	LossOfNATSStopsExpiry   Guard = "loss-of-nats-stops-expiry"
 	NoTickUnlessServing     Guard = "no-tick-unless-serving"
+	DueIsTicked             Guard = "due-is-ticked"
 	KeepalivesFirst         Guard = "keepalives-first"
 	HandOverToHealthy       Guard = "hand-over-to-healthy"
 	ServiceReadProved       Guard = "service-read-proved"
@@ -112,6 +113,7 @@ var coordinationGuards = []Info{
 	{ProbeThroughOthers, "coordination, NATS health", "a node asks its own server alone whether NATS works"},
 	{LossOfNATSStopsExpiry, "coordination, serving", "a leader without NATS lets expire what it can't hear of"},
 	{NoTickUnlessServing, "coordination, serving", "a leader proposes ticks while NATS is down"},
+	{DueIsTicked, "coordination, replicated time", "a leader lets nothing end unless somebody asks for something"},
 	{KeepalivesFirst, "coordination, sessions", "renewals wait behind all other work"},
 	{HandOverToHealthy, "coordination, NATS health", "a leader without NATS hands over to one that has none either"},
 	{ServiceReadProved, "coordination, reads", "a leader answers reads from what it has applied, without a barrier"},

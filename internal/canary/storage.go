@@ -30,6 +30,8 @@ const (
 	LogWithoutManifest   Guard = "log-without-manifest"
 	ProbeBeforeStanding  Guard = "probe-before-standing"
 	ProposalTermCompared Guard = "proposal-term-compared"
+	StepDownGivesUp      Guard = "step-down-gives-up"
+	InstallTakesTime     Guard = "install-takes-time"
 	DetectorKeepsVoters  Guard = "detector-keeps-voters"
 	DetectorWaitsAWindow Guard = "detector-waits-a-window"
 	IncarnationCounted   Guard = "incarnation-counted"
@@ -47,6 +49,8 @@ var storageGuards = []Info{
 	{ProbeBeforeStanding, "raft 13", "a member whose disk has stalled may stand before a write was quick"},
 	{MajorityIsEnough, "raft 19", "a candidate waits for everybody's answer"},
 	{ProposalTermCompared, "raft, ReplicateAsync", "a proposal is answered by whatever entry took its place"},
+	{StepDownGivesUp, "raft, ReplicateAsync", "whoever proposed something to a leader that stepped down waits for ever"},
+	{InstallTakesTime, "coordination, replicated time", "a leader's clock goes on from the log that a snapshot replaced"},
 	{DetectorKeepsVoters, "raft, failure detector", "failed members are removed until one voter is left"},
 	{DetectorWaitsAWindow, "raft, failure detector", "a new leader judges others at once"},
 	{MarkLags, "storage, mark of k beside k", "the slot beside a batch carries that batch's own mark"},

@@ -437,6 +437,24 @@ func TestTimeGoesOnBehindASnapshot(t *testing.T) {
 	}
 }
 
+// TestASnapshotBringsItsTime has a member whose log is a snapshot and nothing else count on from that one's time and
+// from the moment at which it took it, not from the log that it replaced.
+func TestASnapshotBringsItsTime(t *testing.T) {
+	t.Parallel()
+	nw, l := behind(t, 0)
+	nw.snapshot(1, 0)
+	nw.heal()
+	nw.pass(2 * time.Second)
+	h := nw.host(3)
+	last := l.c.log.lastEntry()
+	if h.base.Last != last.Index || h.c.log.last != last.Index {
+		t.Fatalf("member 3 has a log from %d to %d, the snapshot ends at %d", h.base.Last, h.c.log.last, last.Index)
+	}
+	if h.c.clock.last != last.Time {
+		t.Fatalf("the time of its log's end is %v, the snapshot's %v", time.Duration(h.c.clock.last), time.Duration(last.Time))
+	}
+}
+
 // TestSnapshotMetaRoundTrip encodes and decodes, each in one way alone.
 func TestSnapshotMetaRoundTrip(t *testing.T) {
 	t.Parallel()

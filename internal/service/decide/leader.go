@@ -21,7 +21,7 @@ func Tick(due, now int64, leading, serving bool) (propose bool, again time.Durat
 	case due > now:
 		return false, time.Duration(due - now)
 	}
-	return true, 0
+	return !canary.Broken(canary.DueIsTicked), 0
 }
 
 // Act is what a leader does about the state of NATS.

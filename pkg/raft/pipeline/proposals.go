@@ -46,7 +46,7 @@ func (q *Proposals[T]) Match(es []raft.Entry, lost func(T)) []Proposal[T] {
 
 // Lose gives up what was proposed in a leadership that is over by a core's state: nobody here will learn the outcome.
 func (q *Proposals[T]) Lose(s *raft.SoftState, lost func(T)) {
-	if q.Len() == 0 {
+	if q.Len() == 0 || canary.Broken(canary.StepDownGivesUp) {
 		return
 	}
 	var over []Proposal[T]

@@ -30,6 +30,9 @@ func (w *world) propose() {
 	if !w.decide(clientChain, w.opt.Pace.Client, w.propose) {
 		return
 	}
+	if w.idle {
+		return
+	}
 	if !w.chance(3) {
 		w.use()
 		return

@@ -1,7 +1,7 @@
 package sim
 
 import (
-	"fmt"
+	"slices"
 	"time"
 
 	replicated "github.com/coordd/coordd/internal/machine"
@@ -10,6 +10,12 @@ import (
 // clientOps are what clients do, and what comes of it. Each has to happen in a run of many seeds.
 var clientOps = []string{
 	"open", "resume", "keepalive", "close", "farewell", "acquire", "acquire for a while", "try", "cancel", "release", "release again",
+	"acquire shared", "acquire permits", "acquire several", "acquire again", "campaign", "proclaim", "hand over", "ask for a hand-over",
+	"wait at a barrier", "set a latch", "count down", "wait at a latch",
+	"readers beside each other", "permits beside each other", "several locks at once", "entered again", "left a hold that was entered again",
+	"upgrade refused", "another limit refused", "deadlock refused", "handed over", "hand-over to one who left", "asked for a hand-over",
+	"told that a waiter asks", "proclaimed", "barrier passed", "latch opened", "let through", "delayed after its end", "max-hold over",
+	"hold lost by its own end",
 	"allocate", "allocate without a session", "create", "advance", "delete", "read a lock", "read a sequence", "stale read", "write",
 	"forced release", "forced release now",
 	"try refused", "granted from the queue", "granted to one who left", "wait timed out", "released twice", "session expired",
@@ -19,16 +25,6 @@ var clientOps = []string{
 	"tick", "time stopped without NATS", "served again", "hand-over without NATS", "sessions got their grace", "answered from the reply cache",
 	"two grants in one entry",
 }
-
-// The clients of a run.
-const (
-	lockNames     = 3
-	sequenceNames = 2
-	mostTickets   = 3 // that a session waits for or holds at once
-)
-
-func lockName(k int) string     { return fmt.Sprintf("lock/%d", k) }
-func sequenceName(k int) string { return fmt.Sprintf("seq/%d", k) }
 
 // serve makes the clients, and what watches over the service.
 func (w *world) serve() {
@@ -40,6 +36,8 @@ func (w *world) serve() {
 	if rnd.chance(8) || w.wildClocks {
 		w.clientDrift, w.timely = 0.01, false
 	}
+	w.rolling = rnd.chance(6)
+	w.parties = uint64(2 + rnd.intn(2))
 	count := 5 + rnd.intn(16)
 	if w.opt.Pace == Long {
 		count = 3 + rnd.intn(4)
@@ -83,20 +81,12 @@ func (w *world) use() {
 		c.open()
 		return
 	}
-	lock, sequence := lockName(w.act.intn(lockNames)), sequenceName(w.act.intn(sequenceNames))
+	lock, sequence := allLocks[w.act.intn(len(allLocks))], sequenceName(w.act.intn(sequenceNames))
 	switch k := w.act.intn(40); {
 	case k < 14:
-		if len(s.tickets)+len(s.holds) >= mostTickets {
-			return
+		if len(s.tickets)+len(s.holds) < mostTickets {
+			w.want(s)
 		}
-		wait := replicated.NoWaitLimit
-		switch w.act.intn(4) {
-		case 0:
-			wait = 0
-		case 1:
-			wait = int64(w.between(10*time.Millisecond, 3*time.Second))
-		}
-		s.acquire(lock, wait)
 	case k < 17:
 		if len(s.tickets) > 0 {
 			if t := s.tickets[w.act.intn(len(s.tickets))]; !t.withdrawn {
@@ -125,7 +115,7 @@ func (w *world) use() {
 			s.sequence(replicated.KindSeqDelete, sequence)
 		}
 	case k < 39:
-		for _, h := range s.holds {
+		for _, h := range slices.Clone(s.holds) { // one that is over leaves the list
 			h.write()
 		}
 	default:

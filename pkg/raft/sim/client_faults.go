@@ -115,7 +115,7 @@ var clientFaults = []fault{
 
 // clientConsequences follow from what clients do while faults are on.
 var clientConsequences = []string{"lost request", "late request", "repeated request", "lost reply", "late reply", "reply delivered twice",
-	"lost event", "cancel races with the grant", "NATS away for longer than a TTL", "write under way for long"}
+	"lost event", "cancel races with the grant", "NATS away for longer than a TTL", "write under way for long", "command that not all members know"}
 
 // holder draws a client, mostly one that holds or waits for something.
 func (w *world) holder() *client {
@@ -149,7 +149,7 @@ func (w *world) outage() time.Duration {
 
 // force has an operator take away a hold that was seen, at once or once nobody can believe in it any more.
 func (w *world) force() bool {
-	lock := lockName(w.act.intn(lockNames))
+	lock := allLocks[w.act.intn(len(allLocks))]
 	fence := w.seen.holderOf(lock)
 	if fence == 0 {
 		return false

@@ -29,6 +29,7 @@ type client struct {
 	opening  bool
 	ranges   []numbers     // of sequences
 	last     uint64        // nonces so far
+	said     int           // in elections
 	answered time.Duration // virtual, when anything was answered last
 
 	// How many of the next messages go wrong, in which way.
@@ -114,7 +115,7 @@ func (c *client) crash() {
 }
 
 // start lets it run again, with nothing.
-func (c *client) start() { c.down = false }
+func (c *client) start() { c.down = c.w.silent }
 
 // exchange is one question, which is sent again until it is answered.
 type exchange struct {

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"github.com/coordd/coordd/internal/canary"
@@ -21,7 +22,9 @@ type clientSession struct {
 	ttl        time.Duration
 
 	term lease.Term
-	lost bool // by the local clock, for good
+	from lease.Instant // when the message was sent that the latest renewal answered
+	at   int64         // cluster time in that answer
+	lost bool          // by the local clock, for good
 
 	next, floor uint64 // seq of the next command; the lowest outstanding one
 	over        map[uint64]bool
@@ -29,7 +32,8 @@ type clientSession struct {
 	holds       []*hold
 	eventsSeen  uint64
 	ended       bool
-	beats       int // the timer that counts
+	asked       time.Duration // by the monotonic clock, when the keepalive was sent that was answered last
+	beats       int           // the timer that counts
 	renewing    bool
 }
 
@@ -66,7 +70,7 @@ func (c *client) open() {
 // begin uses a session that was opened or taken over.
 func (c *client) begin(s *clientSession, sent lease.Instant, r *replicated.SessionReply) {
 	c.w.seen.told(s, r)
-	s.term = c.term(sent, r)
+	s.term, s.from, s.at = c.term(sent, r), sent, r.Now
 	if s.remaining() <= 0 {
 		s.farewell() // the answer came after its end
 		return
@@ -89,7 +93,7 @@ func (s *clientSession) renew(sent lease.Instant, r *replicated.SessionReply) bo
 		s.lost = false
 	}
 	if next := s.c.term(sent, r); next.Outlasts(s.term) {
-		s.term = next
+		s.term, s.from, s.at = next, sent, r.Now
 	}
 	return true
 }
@@ -171,6 +175,12 @@ func (s *clientSession) command(k replicated.Kind, name string, seq uint64) repl
 		Seq: seq, Ack: s.floor, EventsSeen: s.eventsSeen}
 }
 
+// enveloped is a command as of now.
+func (s *clientSession) enveloped(cmd replicated.Command, seq uint64) replicated.Command {
+	cmd.Session, cmd.Secret, cmd.Generation, cmd.Seq, cmd.Ack, cmd.EventsSeen = s.id, s.secret, s.generation, seq, s.floor, s.eventsSeen
+	return cmd
+}
+
 // plan sets the timer of the next renewal.
 func (s *clientSession) plan() {
 	every := s.ttl / 3
@@ -222,6 +232,7 @@ func (s *clientSession) keepalive() {
 			return
 		}
 		s.reconcile(sent, &a.reply)
+		s.asked = sent.Mono
 		s.plan()
 	})
 }
@@ -247,10 +258,7 @@ func (s *clientSession) execute(what string, cmd replicated.Command, then func(*
 		if !s.alive() {
 			return message{}, false
 		}
-		m := message{cmd: cmd}
-		env := s.command(cmd.Kind, cmd.Name, seq)
-		m.cmd.Session, m.cmd.Secret, m.cmd.Generation, m.cmd.Seq, m.cmd.Ack, m.cmd.EventsSeen = env.Session, env.Secret, env.Generation, seq, env.Ack, env.EventsSeen
-		return m, true
+		return message{cmd: s.enveloped(cmd, seq)}, true
 	}, func(a *answer, _ lease.Instant) {
 		if s.ended || s.gone(&a.reply) {
 			return
@@ -264,6 +272,19 @@ func (s *clientSession) execute(what string, cmd replicated.Command, then func(*
 		then(&a.reply)
 	})
 	return seq
+}
+
+// withdraw cancels a ticket that another process made.
+func (s *clientSession) withdraw(w *replicated.Wait) {
+	t := &ticket{s: s, names: []string{w.Name}, seq: w.Seq, state: ticketQueued, withdrawn: true}
+	if len(w.Names) > 0 {
+		t.names = w.Names
+	}
+	if barrier := slices.Contains(barrierNames, w.Name); barrier || slices.Contains(latchNames, w.Name) {
+		t.cmd.Kind = replicated.KindLatchWait
+	}
+	s.tickets = append(s.tickets, t) // a grant may come before the cancellation
+	s.cancel(t)
 }
 
 // resume takes another process's session over, whose secret and number it was given.
@@ -298,13 +319,13 @@ func (c *client) resume(of *clientSession) {
 		c.w.operated("session taken over")
 		for i := range r.Holds {
 			h := &r.Holds[i]
-			s.take(h.Name, h.Ticket, h.Fence, a.index)
+			s.take(h, &ticket{s: s, names: []string{h.Name}, seq: h.Ticket}, a.index)
 			c.w.operated("hold taken over")
 		}
 		for i := range r.Waits {
 			if w := &r.Waits[i]; w.State == replicated.TicketQueued {
 				// Nobody waits for it any more: a grant would be a hold without an owner.
-				s.cancel(&ticket{s: s, lock: w.Name, seq: w.Seq, state: ticketQueued, withdrawn: true})
+				s.withdraw(w)
 			}
 		}
 	})

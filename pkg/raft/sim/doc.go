@@ -9,7 +9,8 @@
 // taken, logs are cut, and snapshots travel for long, get lost, come twice and come late; nodes crash between any two steps
 // of that. Operators add, remove (the leader too), replace, promote and demote members, make them standbys and take that
 // back, announce versions and hand leadership over, in a hurry, in storms and to the wrong ones; members that were removed
-// go on running. Clients pause, die, repeat themselves and lose answers.
+// go on running. Clients use every primitive of the service, pause, die, repeat themselves and lose answers, each for itself
+// and in crowds.
 //
 // After every step the invariants of Raft are checked (Ongaro's dissertation, figure 3.2 and chapter 4, and those that
 // implementations broke in the field): at most one leader a term, and none that is a learner, a standby, a stranger or
@@ -28,7 +29,8 @@
 // and which stays crashed, frozen, cut, deaf, slow or with a stalled disk: the others have to elect and to commit. Then
 // everything heals. The cluster has to elect a leader, to
 // commit, to finish what operators began, and to bring every member up to date; and for the last two seconds nobody may
-// stand for election, whoever else goes on running.
+// stand for election, whoever else goes on running. Last, clients ask for nothing new any more, and what is held has to be what they
+// believe in; then all of them die, and what is due has to end by the leader's ticks alone.
 //
 // The same seed gives the same run, event by event; a failing run says how to see it again, and shrinks to the few
 // decisions that it needs ([Shrink]). The core, the machine, and what decides about writes and answers (package pipeline)

@@ -12,7 +12,7 @@ type fault struct {
 }
 
 // allFaults is every kind that disturb may choose.
-var allFaults = slices.Concat(processFaults, networkFaults, clockFaults, diskFaults, clientFaults)
+var allFaults = slices.Concat(processFaults, networkFaults, clockFaults, diskFaults, clientFaults, stormFaults)
 
 // consequences are the kinds that nobody chooses: they follow from what nodes do by themselves while faults are on.
 var consequences = slices.Concat(processConsequences, diskConsequences, clientConsequences)

@@ -53,6 +53,9 @@ func (n *node) applyOne(e *raft.Entry) {
 	if res.Err != nil {
 		n.w.fail("node %d can't apply %d/%d: %v", n.id, e.Index, e.Term, res.Err)
 	}
+	if v := n.machine.config.Version + 1; n.w.rolling && e.Kind == raft.EntryCommand && uint32(e.Data[0]) > v {
+		n.w.fail("entry %d/%d is of version %d; node %d is in a cluster whose members read up to %d", e.Index, e.Term, e.Data[0], n.id, v)
+	}
 	n.checkMachine()
 	n.checkService(e, &res)
 	n.w.seen.observe(n, e, &res)
@@ -95,25 +98,32 @@ func (m *machine) figures(res *replicated.Result) fnv {
 	}
 	for i := range res.Events {
 		ev := &res.Events[i]
-		h = h.word(ev.Session).word(ev.Seq).word(uint64(ev.Kind)).word(ev.Fence)
+		h = h.word(ev.Session).word(ev.Seq).word(uint64(ev.Kind)).word(ev.Fence).word(uint64(ev.Until))
+	}
+	for i := range res.Changes {
+		c := &res.Changes[i]
+		h = h.word(c.Number).word(uint64(c.Kind)).word(c.Session).word(c.Ticket).word(c.Fence).word(uint64(c.Until))
 	}
 	return h | 1
 }
 
 // replyDigest is what a reply is compared by, of all that a client can act on.
 func replyDigest(r *replicated.Reply) uint64 {
-	h := fnvBegin.word(uint64(r.Code)).word(r.Index).word(r.Closed)
+	h := fnvBegin.word(uint64(r.Code)).word(r.Index).word(r.Closed).word(r.Latch)
 	if s := r.Session; s != nil {
 		h = h.word(s.ID).word(uint64(s.Now)).word(uint64(s.Deadline)).word(s.Generation).word(s.HighestSeq).word(s.EventSeq)
 		for i := range s.Holds {
-			h = h.word(s.Holds[i].Fence).word(s.Holds[i].Ticket)
+			h = h.word(s.Holds[i].Fence).word(s.Holds[i].Ticket).word(s.Holds[i].Count).word(uint64(s.Holds[i].Until))
 		}
 		for i := range s.Waits {
 			h = h.word(s.Waits[i].Seq).word(uint64(s.Waits[i].State))
 		}
 	}
 	if l := r.Lock; l != nil {
-		h = h.word(uint64(l.State)).word(l.Fence).word(uint64(l.Until))
+		h = h.word(uint64(l.State)).word(l.Fence).word(uint64(l.Until)).word(l.Entries)
+		for i := range l.Fences {
+			h = h.word(l.Fences[i].Fence).word(uint64(l.Fences[i].Until))
+		}
 	}
 	if g := r.Range; g != nil {
 		h = h.word(uint64(g.Lo)).word(uint64(g.Count)).word(uint64(g.Step)).word(g.SequenceID).word(g.Generation)

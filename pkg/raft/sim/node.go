@@ -231,6 +231,9 @@ func (n *node) turn() {
 		n.apply(out.Apply)
 	}
 	n.pending.Lose(&out.State, lost)
+	if k := n.pending.Len(); k > 0 && out.State.Role != raft.Leader {
+		w.fail("node %d does not lead any more, and %d wait for it to tell what became of their proposals", n.id, k)
+	}
 	for _, r := range out.Reads {
 		n.readDone(r)
 	}

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"time"
 
 	"github.com/coordd/coordd/internal/canary"
@@ -129,8 +130,10 @@ func (r *reign) setServing(on bool) {
 // propose hands an entry to the core.
 func (r *reign) propose(cmds []replicated.Command, calls []*message, done func(bool)) error {
 	n, w := r.n, r.n.w
-	data, err := replicated.EncodeCommands(cmds)
-	if err != nil {
+	data, err := replicated.EncodeCommandsAs(n.commandVersion(), cmds)
+	if errors.Is(err, replicated.ErrVersion) {
+		return err
+	} else if err != nil {
 		w.fail("node %d can't encode %d commands: %v", n.id, len(cmds), err)
 	}
 	index, term, err := n.core.Propose([]raft.Proposal{{Kind: raft.EntryCommand, Wall: n.wall(), Data: data}}, n.clock())
@@ -190,17 +193,43 @@ func (r *reign) flush() {
 			}
 			return
 		}
-		cmds := make([]replicated.Command, len(calls))
-		for i, m := range calls {
-			cmds[i] = m.cmd
-		}
-		if err := r.propose(cmds, calls, nil); err != nil {
-			r.refuse(calls, err)
-		}
-		if r.n.reign != r { // the turn ended it
+		if r.entry(calls); r.n.reign != r { // the turn ended it
 			return
 		}
 	}
+}
+
+// entry proposes one entry of the calls. In a rolling upgrade one that some member does not know yet must not take the others
+// along.
+func (r *reign) entry(calls []*message) {
+	cmds := make([]replicated.Command, len(calls))
+	for i, m := range calls {
+		cmds[i] = m.cmd
+	}
+	err := r.propose(cmds, calls, nil)
+	switch unknown := errors.Is(err, replicated.ErrVersion); {
+	case unknown && len(calls) > 1:
+		r.joiner.Split(len(calls))
+		for i := range calls {
+			if r.n.reign == r {
+				r.entry(calls[i : i+1 : i+1])
+			}
+		}
+	case unknown:
+		r.n.w.happened("command that not all members know")
+		r.refuse(calls, raft.ErrBusy) // until all of them are upgraded
+	case err != nil:
+		r.refuse(calls, err)
+	}
+}
+
+// commandVersion is the version of commands that all members read, as far as this node knows. In a rolling upgrade it follows
+// what they announce; otherwise all of them know the present one from the beginning.
+func (n *node) commandVersion() uint32 {
+	if n.w.rolling {
+		return n.conf().Version + 1
+	}
+	return replicated.CommandVersion
 }
 
 // virtual is how much virtual time passes while the node's clock goes on by d.

@@ -1,10 +1,12 @@
 package sim
 
 import (
+	"slices"
 	"sort"
 	"time"
 
 	replicated "github.com/coordd/coordd/internal/machine"
+	"github.com/coordd/coordd/pkg/client/fence"
 )
 
 // seenSequence is a sequence as entries made it.
@@ -108,26 +110,46 @@ func (o *observer) answered(mine *clientSession, seq uint64, a *answer) {
 		return
 	}
 	if l := a.reply.Lock; l != nil && l.State == replicated.StateGranted {
-		if g := o.fences[l.Fence]; g.key != (ticketKey{mine.id, seq}) {
-			o.w.fail("client %d is granted fence %d, which was given to session %d", mine.c.number, l.Fence, g.key.session)
-		}
+		mine.grantedRightly(o, s, seq, l)
 		return
 	}
 	if first, known := s.replies[seq]; known && first != replyDigest(&a.reply) {
 		o.w.fail("client %d gets another answer to seq %d of session %d than the one that is stored", mine.c.number, seq, mine.id)
-	} else if !known && s.phases[seq] == 0 && seq >= s.ack {
+	} else if !known && s.acquires[seq] == nil && seq >= s.ack {
 		o.w.fail("client %d gets an answer to seq %d of session %d, which was never executed", mine.c.number, seq, mine.id)
 	}
 }
 
+// grantedRightly checks a grant in an answer: it must be one that an entry made.
+func (s *clientSession) grantedRightly(o *observer, seen *seenSession, seq uint64, l *replicated.LockReply) {
+	a := seen.acquires[seq]
+	fences := []uint64{l.Fence}
+	for i := range l.Fences {
+		fences = append(fences, l.Fences[i].Fence)
+	}
+	for _, f := range fences {
+		g := o.fences[f]
+		switch {
+		case f == 0 && a != nil && a.at != 0 && o.meets(a) != nil:
+		case g.acquire != nil && (g.acquire == a || a == nil && g.reentrantFor(s.id)):
+		default:
+			o.w.fail("client %d is granted fence %d for seq %d of session %d, which no entry says", s.c.number, f, seq, s.id)
+		}
+	}
+}
+
+// reentrantFor reports whether a session may have entered a hold once more.
+func (g grant) reentrantFor(session uint64) bool { return g.key.session == session }
+
 // believed checks that a client begins to believe in a hold that was granted to it, and that nobody else does.
 func (o *observer) believed(h *hold) {
 	g := o.fences[h.fence]
-	if g.lock != h.lock || g.key != (ticketKey{h.s.id, h.ticket}) {
-		o.w.fail("client %d believes to hold %s under fence %d, which was given to session %d for %q", h.s.c.number, h.lock, h.fence, g.key.session, g.lock)
+	if g.acquire == nil || g.lock != h.lock || g.key != (ticketKey{h.s.id, h.ticket}) || g.mode != h.mode || g.ends() != h.until {
+		o.w.fail("client %d believes to hold %s under fence %d, ticket %d, mode %d, until %d; what was given is %q: %+v", h.s.c.number, h.lock, h.fence,
+			h.ticket, h.mode, h.until, g.lock, g.acquire)
 	}
 	if !o.excused(h) {
-		o.alone(h.lock, h.s.id)
+		o.alone(h.lock, g.acquire)
 	}
 	o.lock(h.lock).history.learned(h.fence)
 }
@@ -144,22 +166,23 @@ func (o *observer) looked(n *node, q *query, s *sight) {
 		}
 		return
 	}
-	if m := o.lock(q.lock).at(at); m.fence != s.fence || m.delayed != s.delayed {
-		o.w.fail("node %d reads at %d that %s is held under fence %d; it is under %d", n.id, at, q.lock, s.fence, m.fence)
+	if m := o.lock(q.lock).at(at); m.holds != s.held || m.digest != s.digest {
+		o.w.fail("node %d reads at %d that %s is held by %v; it is by %v", n.id, at, q.lock, HeldIn(s.held), HeldIn(m.holds))
 	}
 }
 
 // read takes the answer to a read.
 func (o *observer) read(c *client, q *query, a *answer, begun time.Duration) {
 	if q.lock != "" && !q.stale {
-		o.lock(q.lock).history.read(c, a.seen.fence, begun)
+		o.lock(q.lock).history.read(c, a.seen.held, begun)
 	}
 }
 
-// gate guards what a lock is for: it lets writes in the order of fences pass, and refuses what is behind.
+// gate guards what a lock is for: it lets writes in the order of fences pass, and refuses what is behind. Shared holders do
+// not mind each other. What it decides is the product's own.
 type gate struct {
-	fence   uint64
-	ordinal int
+	fence.Gate
+	ordinal int // of the newest grant that wrote
 	by      *clientSession
 }
 
@@ -187,8 +210,16 @@ func (o *observer) write(h *hold, late bool) {
 		g = &gate{}
 		o.gates[h.lock] = g
 	}
-	ordinal := o.fences[h.fence].ordinal
-	if h.fence < g.fence {
+	if h.mode == replicated.Semaphore { // there is no gate for them
+		w.served("write")
+		return
+	}
+	_, newest := g.Seen()
+	of := fence.Hold(fence.Exclusive(h.fence))
+	if h.mode == replicated.Shared {
+		of = fence.Shared(h.fence)
+	}
+	if g.Check(of) != nil {
 		if late {
 			w.operated("late write refused")
 		} else {
@@ -196,13 +227,16 @@ func (o *observer) write(h *hold, late bool) {
 		}
 		return
 	}
-	if ordinal < g.ordinal {
-		w.fail("client %d writes under fence %d of %s; the last write was of a later grant, under %d", h.s.c.number, h.fence, h.lock, g.fence)
+	ordinal := o.fences[h.fence].ordinal
+	if h.mode == replicated.Exclusive && ordinal < g.ordinal {
+		w.fail("client %d writes under fence %d of %s; the last write was of a later grant, under %d", h.s.c.number, h.fence, h.lock, newest)
 	}
-	if h.fence == g.fence && g.by != nil && g.by != h.s {
+	if h.fence == newest && g.by != nil && g.by != h.s {
 		w.fail("clients %d and %d both write under fence %d of %s", g.by.c.number, h.s.c.number, h.fence, h.lock)
 	}
-	g.fence, g.ordinal, g.by = h.fence, ordinal, h.s
+	if h.fence >= newest {
+		g.ordinal, g.by = ordinal, h.s
+	}
 	w.served("write")
 }
 
@@ -216,12 +250,25 @@ func (o *observer) atEnd() {
 		}
 		for _, h := range c.session.holds {
 			info, _ := v.Lock(namespace, h.lock)
-			if h.believes() && !o.excused(h) && (len(info.Holders) == 0 || info.Holders[0].Fence != h.fence) {
+			listed := slices.ContainsFunc(info.Holders, func(i replicated.HolderInfo) bool { return i.Fence == h.fence })
+			if h.believes() && !o.excused(h) && !listed {
 				o.w.fail("client %d believes to hold %s under fence %d; the leader has %+v", c.number, h.lock, h.fence, info.Holders)
 			}
 		}
 	}
-	for _, l := range o.locks {
-		l.end()
+	o.endHistories()
+}
+
+// oneWaiting draws a session that waits for a lock alone, other than its holder's; 0: there is none.
+func (o *observer) oneWaiting(rnd *stream, lock string, but uint64) uint64 {
+	var found []uint64
+	for _, a := range o.lock(lock).queue {
+		if a.key.session != but && len(a.names) == 1 && a.mode == replicated.Exclusive {
+			found = append(found, a.key.session)
+		}
 	}
+	if len(found) == 0 {
+		return 0
+	}
+	return found[rnd.intn(len(found))]
 }

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"time"
 
 	replicated "github.com/coordd/coordd/internal/machine"
@@ -15,8 +16,11 @@ type observer struct {
 	applied  uint64
 
 	sessions  map[uint64]*seenSession
+	live      []*seenSession // those that have not ended, by ID
 	locks     []*seenLock
+	meetings  []*meeting // barriers and latches
 	fences    map[uint64]grant
+	acquires  int // so far
 	maxFence  uint64
 	sequences map[uint64]*seenSequence // by ID
 	current   map[string]uint64        // ID by name
@@ -27,21 +31,27 @@ type observer struct {
 	index    uint64
 	appended time.Duration // virtual, when it was first appended
 	now      int64         // cluster time
+	upTo     int64         // cluster time up to which everything has ended
 	floor    uint64        // the highest fence before it
 	granted  []uint64      // fences given in it
 	over     map[uint64]bool
-	dead     map[uint64]bool // sessions that ended in it
-	closed   map[uint64]bool // those of them that were closed
-	asked    []ticketKey     // acquires that came for the first time in it
+	dead     map[uint64]bool   // sessions that ended in it
+	closed   map[uint64]bool   // those of them that were closed
+	handed   map[uint64]bool   // fences that were handed over, out of turn
+	delayed  map[uint64]int64  // fences that were taken away by force, and until when they stay in the way
+	lost     map[uint64]bool   // fences whose holders were told that they are lost
+	noted    map[uint64]kinds  // transitions that were told, by fence
+	renewals map[uint64]uint64 // fences that were replaced, and by which
 	events   []replicated.Event
-	delays   bool // some lock is delayed
+	ending   bool // some hold ends by itself
 }
 
 // grant is what is known of a fence.
 type grant struct {
-	lock    string
-	key     ticketKey
-	ordinal int // of all grants
+	lock string
+	*acquire
+	ordinal int    // of all grants
+	old     uint64 // the fence before, of the same hold; 0: none
 }
 
 // ticketKey names an acquire.
@@ -53,26 +63,20 @@ type seenSession struct {
 	ttl, deadline, renewed int64
 	generation, ack        uint64
 	ended                  bool
-	replies                map[uint64]uint64 // digests, by seq
-	phases                 map[uint64]phase  // of acquires
-	grants                 map[uint64]uint64 // fences, by the acquire's seq
-	exempt                 map[uint64]bool   // acquires whose hold was taken away at once by force
+	replies                map[uint64]uint64   // digests, by seq
+	acquires               map[uint64]*acquire // by seq
 }
-
-// phase is how far an acquire is.
-type phase uint8
-
-const (
-	phaseQueued phase = iota + 1
-	phaseGranted
-	phaseOver
-)
 
 func newObserver(w *world) *observer {
 	o := &observer{w: w, proposed: map[position][]replicated.Command{}, sessions: map[uint64]*seenSession{}, fences: map[uint64]grant{},
-		sequences: map[uint64]*seenSequence{}, current: map[string]uint64{}, used: map[used]int{}, gates: map[string]*gate{}}
-	for i := range lockNames {
-		o.locks = append(o.locks, newSeenLock(o, lockName(i)))
+		sequences: map[uint64]*seenSequence{}, current: map[string]uint64{}, used: map[used]int{}, gates: map[string]*gate{},
+		over: map[uint64]bool{}, dead: map[uint64]bool{}, closed: map[uint64]bool{}, handed: map[uint64]bool{}, lost: map[uint64]bool{},
+		delayed: map[uint64]int64{}, noted: map[uint64]kinds{}, renewals: map[uint64]uint64{}}
+	for _, name := range allLocks {
+		o.locks = append(o.locks, newSeenLock(o, name))
+	}
+	for _, name := range slices.Concat(barrierNames, latchNames) {
+		o.meetings = append(o.meetings, &meeting{name: name, latch: slices.Contains(latchNames, name), history: recorder{w: w, name: name, meets: true}})
 	}
 	return o
 }
@@ -90,18 +94,25 @@ func (o *observer) observe(n *node, e *raft.Entry, res *replicated.Result) {
 	if len(cmds) != len(res.Replies) {
 		o.w.fail("entry %d has %d commands and %d replies", e.Index, len(cmds), len(res.Replies))
 	}
-	if len(cmds)+len(res.Events) == 0 && !o.delays {
+	o.upTo = v.EndedUpTo()
+	if len(cmds)+len(res.Events) == 0 && !o.ending {
 		return
 	}
 	o.index, o.now, o.floor, o.appended = e.Index, v.Now(), o.maxFence, o.w.truth.entries[at].at
-	o.granted, o.asked, o.events = o.granted[:0], o.asked[:0], res.Events
-	o.over, o.dead, o.closed = map[uint64]bool{}, map[uint64]bool{}, map[uint64]bool{}
-	beats := len(res.Events) == 0 && !o.delays
+	o.granted, o.events = o.granted[:0], res.Events
+	for _, set := range []map[uint64]bool{o.over, o.dead, o.closed, o.handed, o.lost} {
+		clear(set)
+	}
+	clear(o.delayed)
+	clear(o.noted)
+	clear(o.renewals)
+	beats := len(res.Events) == 0 && !o.ending
 	for i := range res.Events {
 		if ev := &res.Events[i]; ev.Kind == replicated.EventSessionExpired && ev.Reason == "expired" {
 			o.expired(ev)
 		}
 	}
+	o.show(cmds, res)
 	for i := range cmds {
 		o.command(v, &cmds[i], &res.Replies[i])
 		beats = beats && cmds[i].Kind == replicated.KindSessionKeepalive
@@ -109,20 +120,77 @@ func (o *observer) observe(n *node, e *raft.Entry, res *replicated.Result) {
 	for i := range res.Events {
 		o.event(&res.Events[i])
 	}
+	o.inTime()
 	if beats {
 		return
 	}
+	o.state(v, res)
+}
+
+// lookEvery is how many entries lie between two looks at all locks. In between those are looked at that something says was
+// touched: a command, an answer, an event or a transition.
+const lookEvery = 8
+
+// state compares what locks are now with what the entry says that it did.
+func (o *observer) state(v *replicated.View, res *replicated.Result) {
 	if len(o.granted) > 1 {
 		o.w.operated("two grants in one entry")
 	}
-	o.delays = false
+	o.changes(res.Changes)
+	for i := range o.events {
+		if l := o.lockOrNil(o.events[i].Name); l != nil {
+			l.touched = true
+		}
+	}
+	o.ending = false
+	whole := len(o.dead) > 0 || o.index%lookEvery == 0
 	for _, l := range o.locks {
-		info, _ := v.Lock(namespace, l.name)
-		l.look(o, &info)
-		o.delays = o.delays || l.delayed
+		if whole || l.touched || l.ending() {
+			info, _ := v.Lock(namespace, l.name)
+			l.look(o, &info)
+		}
+		l.touched = false
+		o.ending = o.ending || l.ending()
+	}
+	for _, l := range o.locks {
+		l.served(o)
+	}
+	for _, m := range o.meetings {
+		m.look(o)
+	}
+	o.circles()
+	for id := range o.dead { // each for itself: the order does not matter
+		o.sessions[id].acquires = nil
 	}
 	if f := v.Fence(); f != o.maxFence {
-		o.w.fail("entry %d: the last fence is %d, the last one that anybody was told %d", e.Index, f, o.maxFence)
+		o.w.fail("entry %d: the last fence is %d, the last one that anybody was told %d", o.index, f, o.maxFence)
+	}
+}
+
+// show shows people what an entry did.
+func (o *observer) show(cmds []replicated.Command, res *replicated.Result) {
+	w := o.w
+	if w.opt.Trace == nil {
+		return
+	}
+	for i := range cmds {
+		c, r := &cmds[i], &res.Replies[i]
+		if c.Kind != replicated.KindSessionKeepalive {
+			w.show("entry %d at %v: kind %d %q of session %d/%d seq %d: %s %+v", o.index, time.Duration(o.now), c.Kind, c.Name, c.Session, c.Generation, c.Seq, r.Code, r.Lock)
+		}
+	}
+	for i := range res.Events {
+		w.show("entry %d tells %+v", o.index, res.Events[i])
+	}
+}
+
+// inTime checks that no session outlives its deadline in the cluster's own time.
+func (o *observer) inTime() {
+	for _, s := range o.live {
+		if s.deadline <= o.upTo {
+			o.w.fail("entry %d: session %d lives, whose deadline %v is over: all up to %v has ended", o.index, s.id,
+				time.Duration(s.deadline), time.Duration(o.upTo))
+		}
 	}
 }
 
@@ -145,8 +213,14 @@ func (o *observer) expired(ev *replicated.Event) {
 
 func (o *observer) end(s *seenSession) {
 	s.ended = true
+	o.live = slices.DeleteFunc(o.live, func(l *seenSession) bool { return l == s })
 	o.dead[s.id] = true
-	s.replies, s.phases = nil, nil
+	for _, a := range s.acquires { // each for itself: the order does not matter
+		if a.phase == phaseQueued {
+			a.phase = phaseOver
+		}
+	}
+	s.replies = nil
 	s.ack = 0
 }
 
@@ -157,11 +231,16 @@ func (o *observer) event(ev *replicated.Event) {
 		if s == nil || s.ended && !o.closed[ev.Session] {
 			o.w.fail("entry %d grants %s to session %d, which has ended", o.index, ev.Name, ev.Session)
 		}
-		o.grant(s, ev.Ticket, ev.Fence, ev.Name)
+		o.granting(s, ev)
 	case replicated.EventTimedOut:
 		if s != nil && !s.ended {
-			o.moves(s, ev.Ticket, phaseOver)
+			o.timedOut(s, ev.Ticket)
 		}
+	case replicated.EventLost:
+		if ev.Reason == "" {
+			o.w.fail("entry %d tells session %d that %s is lost, and not why", o.index, ev.Session, ev.Name)
+		}
+		o.lost[ev.Fence] = true
 	}
 }
 
@@ -175,6 +254,7 @@ func (o *observer) command(v *replicated.View, c *replicated.Command, r *replica
 		o.opened(c, r)
 		return
 	case replicated.KindLockForceRelease:
+		o.touches(c)
 		o.forced(c, r)
 		return
 	case replicated.KindTick, replicated.KindInit, replicated.KindNotServing:
@@ -184,6 +264,11 @@ func (o *observer) command(v *replicated.View, c *replicated.Command, r *replica
 		o.sequenceReply(c, r)
 		return
 	}
+	o.request(v, c, r)
+}
+
+// request checks the reply to a command of a session.
+func (o *observer) request(v *replicated.View, c *replicated.Command, r *replicated.Reply) {
 	s := o.sessions[c.Session]
 	right := s != nil && !s.ended && (c.Kind == replicated.KindSessionResume || c.Generation == s.generation)
 	switch r.Code {
@@ -203,6 +288,7 @@ func (o *observer) command(v *replicated.View, c *replicated.Command, r *replica
 		ack = c.Seq
 	}
 	s.ack = max(s.ack, ack)
+	o.touches(c)
 	switch {
 	case c.Kind == replicated.KindSessionKeepalive:
 		o.renewed(v, s, r)
@@ -215,15 +301,42 @@ func (o *observer) command(v *replicated.View, c *replicated.Command, r *replica
 	case c.Kind == replicated.KindSessionClose:
 		o.closed[s.id] = true
 		o.end(s)
-	case c.Kind == replicated.KindLockAcquire:
+	case c.Kind == replicated.KindLockAcquire, c.Kind == replicated.KindLockAcquireAll, c.Kind == replicated.KindBarrierWait,
+		c.Kind == replicated.KindLatchWait:
 		o.acquired(s, c, r)
 	case o.repeated(s, c.Seq, r):
-	case c.Kind == replicated.KindLockRelease:
-		o.released(s, c, r)
-	case c.Kind == replicated.KindLockCancel:
-		if r.Code == replicated.OK && r.Lock.State == replicated.StateCancelled && s.phases[c.Cancel.Ticket] == phaseQueued {
-			s.phases[c.Cancel.Ticket] = phaseOver
+	case r.Code == replicated.OK:
+		o.executed(s, c, r)
+	}
+}
+
+// touches notes which locks a command is about.
+func (o *observer) touches(c *replicated.Command) {
+	if l := o.lockOrNil(c.Name); l != nil {
+		l.touched = true
+	}
+	if c.AcquireAll != nil {
+		for _, name := range c.AcquireAll.Names {
+			o.lock(name).touched = true
 		}
+	}
+}
+
+// executed notes what a command did that was carried out for the first time.
+func (o *observer) executed(s *seenSession, c *replicated.Command, r *replicated.Reply) {
+	switch c.Kind {
+	case replicated.KindLockRelease:
+		o.released(s, c, r)
+	case replicated.KindLockCancel:
+		if a := s.acquires[c.Cancel.Ticket]; r.Lock.State == replicated.StateCancelled && a != nil && a.phase == phaseQueued {
+			a.phase = phaseOver
+		}
+	case replicated.KindLockHandOver:
+		o.handedOver(s, c, r)
+	case replicated.KindElectionProclaim:
+		o.proclaimed(s, c)
+	case replicated.KindLatchSet, replicated.KindLatchCountDown:
+		o.counted(c, r)
 	default:
 		o.sequenceReply(c, r)
 	}
@@ -255,8 +368,9 @@ func (o *observer) opened(c *replicated.Command, r *replicated.Reply) {
 		}
 		return // repeated
 	}
-	o.sessions[x.ID] = &seenSession{id: x.ID, ttl: x.TTL, deadline: o.now + x.TTL, renewed: o.now, replies: map[uint64]uint64{},
-		phases: map[uint64]phase{}, grants: map[uint64]uint64{}, exempt: map[uint64]bool{}}
+	s := &seenSession{id: x.ID, ttl: x.TTL, deadline: o.now + x.TTL, renewed: o.now, replies: map[uint64]uint64{}, acquires: map[uint64]*acquire{}}
+	o.sessions[x.ID] = s
+	o.live = append(o.live, s)
 }
 
 func (o *observer) renewed(v *replicated.View, s *seenSession, r *replicated.Reply) {
@@ -278,10 +392,7 @@ func (o *observer) renewed(v *replicated.View, s *seenSession, r *replicated.Rep
 // renew.
 func (o *observer) served() {
 	late := false
-	for _, s := range o.sessions { // each for itself: the order does not matter
-		if s.ended {
-			continue
-		}
+	for _, s := range o.live {
 		grace := min(s.ttl, 2*int64(electionMax)+s.ttl/3)
 		if d := min(o.now+grace, s.renewed+2*s.ttl); d > s.deadline {
 			s.deadline, late = d, true
@@ -306,116 +417,28 @@ func (o *observer) resumed(v *replicated.View, s *seenSession, r *replicated.Rep
 	}
 	for i := range o.events { // what this very entry granted before it
 		if ev := &o.events[i]; ev.Kind == replicated.EventGranted && ev.Session == s.id && ev.Generation < x.Generation {
-			o.grant(s, ev.Ticket, ev.Fence, ev.Name)
+			o.granting(s, ev)
 		}
 	}
 	s.generation = x.Generation
 	for i := range x.Holds {
-		h := &x.Holds[i]
-		old := s.grants[h.Ticket]
-		if old == h.Fence {
-			o.w.fail("entry %d: another process takes session %d over, and holds %s under the same fence %d", o.index, s.id, h.Name, old)
-		}
-		o.over[old] = true
-		delete(s.grants, h.Ticket)
-		o.grant(s, h.Ticket, h.Fence, h.Name)
-		o.lock(h.Name).refenced(old, h.Fence)
+		o.renewedHold(s, &x.Holds[i])
 	}
 	o.renewed(v, s, r)
 }
 
-// moves lets an acquire go on to a phase, never back.
-func (o *observer) moves(s *seenSession, seq uint64, to phase) {
-	if was := s.phases[seq]; was > to {
-		o.w.fail("entry %d: the acquire %d of session %d was in phase %d, and is in %d", o.index, seq, s.id, was, to)
-	}
-	s.phases[seq] = to
-}
-
-func (o *observer) acquired(s *seenSession, c *replicated.Command, r *replicated.Reply) {
-	if s.phases[c.Seq] == 0 && s.replies[c.Seq] == 0 && r.Lock != nil && r.Lock.State != replicated.StateCancelled {
-		o.asked = append(o.asked, ticketKey{s.id, c.Seq})
-	}
-	switch {
-	case r.Lock != nil && r.Lock.State == replicated.StateGranted:
-		o.grant(s, c.Seq, r.Lock.Fence, c.Name)
-		o.moves(s, c.Seq, phaseGranted)
-	case r.Lock != nil && r.Lock.State == replicated.StateQueued:
-		o.moves(s, c.Seq, phaseQueued)
-	case r.Lock != nil, r.Code == replicated.CodeWaitTimeout, r.Code == replicated.CodeNotHeld:
-		o.moves(s, c.Seq, phaseOver)
-	default:
-		o.repeated(s, c.Seq, r)
-	}
-}
-
-// grant notes that an acquire was granted: once, under a fence above all before.
-func (o *observer) grant(s *seenSession, seq, fence uint64, lock string) {
-	w := o.w
-	key := ticketKey{s.id, seq}
-	if g, known := o.fences[fence]; known {
-		if g.key != key || g.lock != lock {
-			w.fail("entry %d: fence %d is given to session %d for %s, and was given to session %d for %s", o.index, fence, s.id, lock, g.key.session, g.lock)
-		}
-		return
-	}
-	if other, twice := s.grants[seq]; twice {
-		w.fail("entry %d: the acquire %d of session %d is granted under fence %d, and was under %d", o.index, seq, s.id, fence, other)
-	}
-	if fence <= o.floor {
-		w.fail("entry %d: fence %d of %s is not above %d, which was given before", o.index, fence, lock, o.floor)
-	}
-	s.grants[seq] = fence
-	o.maxFence = max(o.maxFence, fence)
-	o.fences[fence] = grant{lock, key, len(o.fences)}
-	o.granted = append(o.granted, fence)
-	if !s.ended {
-		o.moves(s, seq, phaseGranted)
-	}
-}
-
-func (o *observer) released(s *seenSession, c *replicated.Command, r *replicated.Reply) {
-	if r.Code != replicated.OK {
-		return
-	}
-	f := c.Release.Fence
-	if g := o.fences[f]; g.key.session != s.id || g.lock != c.Name {
-		o.w.fail("entry %d: session %d releases %s under fence %d, which it never had", o.index, s.id, c.Name, f)
-	}
-	o.over[f] = true
-	if seq := o.fences[f].key.seq; s.phases[seq] != 0 {
-		s.phases[seq] = phaseOver
-	}
-}
-
-func (o *observer) forced(c *replicated.Command, r *replicated.Reply) {
-	if r.Code != replicated.OK {
-		return
-	}
-	g := o.fences[c.Force.Fence]
-	if g.lock != c.Name {
-		o.w.fail("entry %d takes fence %d of %s away, which was for %q", o.index, c.Force.Fence, c.Name, g.lock)
-	}
-	s := o.sessions[g.key.session]
-	if r.Lock.State == replicated.StateReleased && !c.Force.Now {
-		o.w.fail("entry %d frees %s at once, whose holder may still believe in it (fence %d)", o.index, c.Name, c.Force.Fence)
-	}
-	if r.Lock.State == replicated.StateReleased {
-		o.over[c.Force.Fence] = true
-		s.exempt[g.key.seq] = true // only the fence protects from it
-	} else {
-		o.lock(c.Name).until = r.Lock.Until
-	}
-	if !s.ended {
-		s.phases[g.key.seq] = phaseOver
-	}
-}
-
-func (o *observer) lock(name string) *seenLock {
+func (o *observer) lockOrNil(name string) *seenLock {
 	for _, l := range o.locks {
 		if l.name == name {
 			return l
 		}
+	}
+	return nil
+}
+
+func (o *observer) lock(name string) *seenLock {
+	if l := o.lockOrNil(name); l != nil {
+		return l
 	}
 	o.w.fail("entry %d is about the lock %q, which nobody asked for", o.index, name)
 	return nil

@@ -91,12 +91,11 @@ type query struct {
 
 // sight is what a read saw.
 type sight struct {
-	fence   uint64 // of the lock's hold; 0: free
-	delayed bool
-	waiting int
-	found   bool // the sequence
-	id      uint64
-	next    int64 // of the sequence
+	held   string // see HeldIn
+	digest fnv    // of the lock
+	found  bool   // the sequence
+	id     uint64
+	next   int64 // of the sequence
 }
 
 // looker is a read that waits for its index.
@@ -138,10 +137,8 @@ func (n *node) look(m *message) {
 	w, v, q := n.w, n.machine.service.Live(), m.read
 	s := &sight{}
 	if q.lock != "" {
-		info, held := v.Lock(namespace, q.lock)
-		if held {
-			s.fence, s.delayed, s.waiting = info.Holders[0].Fence, info.Delayed, int(info.Waiting)
-		}
+		info, _ := v.Lock(namespace, q.lock)
+		s.held, s.digest = seenHeld(&info), sightOf(&info)
 	} else {
 		info, found := v.Sequence(namespace, q.sequence)
 		s.found, s.id, s.next = found, info.SequenceID, info.Next

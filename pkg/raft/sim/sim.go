@@ -127,6 +127,8 @@ type world struct {
 	clientDrift float64
 	timely      bool
 	lateWrites  int
+	parties     uint64 // of barriers
+	rolling     bool   // members begin with the first version of commands, and are upgraded one after the other
 	report      Report
 	minute      minute
 	hash        fnv
@@ -135,6 +137,8 @@ type world struct {
 	calm     bool
 	calmTerm uint64
 	calmFrom time.Duration
+	idle     bool // clients ask for nothing new any more
+	silent   bool // there are no clients any more
 }
 
 // withDefaults fills what is zero.
@@ -190,6 +194,7 @@ func Run(opt Options) (rep Report, err error) {
 	w.runUntil(healed + opt.Heal)
 	w.checkServing()
 	w.tally(w.now)
+	w.fallSilent()
 	return w.report, nil
 }
 
