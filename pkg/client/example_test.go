@@ -5,14 +5,26 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"sync"
 	"time"
 
 	"github.com/coordd/coordd/pkg/client"
+	"github.com/coordd/coordd/pkg/client/coorddtest"
 )
+
+// service is what all examples share. Its time flows as the machine's does.
+var service = sync.OnceValue(func() *coorddtest.Server {
+	s, err := coorddtest.Start(coorddtest.Flowing())
+	if err != nil {
+		log.Fatal(err)
+	}
+	client.StopExamples = func() { _ = s.Close() }
+	return s
+})
 
 // connect stands for client.Connect(ctx, "nats://127.0.0.1:4222", …) in the examples.
 func connect(ctx context.Context, opts ...client.Option) *client.Client {
-	c, err := client.Connect(ctx, client.ServiceURL(), opts...)
+	c, err := client.Connect(ctx, coorddtest.URL, append(service().Options(), opts...)...)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -21,7 +33,8 @@ func connect(ctx context.Context, opts ...client.Option) *client.Client {
 
 func ExampleConnect() {
 	ctx := context.Background()
-	c, err := client.Connect(ctx, client.ServiceURL(), client.WithNamespace("billing"), client.WithOwner("worker-7"))
+	url, opts := coorddtest.URL, service().Options() // elsewhere: "nats://127.0.0.1:4222", and no such options
+	c, err := client.Connect(ctx, url, append(opts, client.WithNamespace("billing"), client.WithOwner("worker-7"))...)
 	if err != nil {
 		log.Fatal(err)
 	}

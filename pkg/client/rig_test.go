@@ -32,38 +32,15 @@ type stopping struct{ m *testing.M }
 
 func (s stopping) Run() int {
 	code := s.m.Run()
-	exampleRig.Lock()
-	defer exampleRig.Unlock()
-	if exampleRig.r != nil {
-		exampleRig.r.Stop()
-	}
+	StopExamples()
 	return code
 }
 
-var exampleRig struct {
-	sync.Mutex
-	r *Rig
-}
-
-// ServiceURL returns the address of a service that all examples share.
-func ServiceURL() string {
-	exampleRig.Lock()
-	defer exampleRig.Unlock()
-	if exampleRig.r == nil {
-		r, err := StartRig()
-		if err != nil {
-			panic(err)
-		}
-		if err := r.RelayWatches(); err != nil {
-			panic(err)
-		}
-		exampleRig.r = r
-	}
-	return exampleRig.r.URL()
-}
+// StopExamples is set by the first example that runs.
+var StopExamples = func() {}
 
 // Rig is a real node and service in this process, with a relay between it and the clients at which tests make
-// messages late, lost or repeated. It is exported for the examples.
+// messages late, lost or repeated.
 type Rig struct {
 	back  *natsserver.Server
 	inner *nats.Conn // of the service
