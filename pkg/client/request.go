@@ -58,6 +58,14 @@ var errUnwanted = errors.New("nobody waits for the answer any more")
 func (w *wire) do(ctx context.Context, r *request) (out outcome, err error) {
 	x := w.open(r.subject)
 	defer w.forget(x)
+	owed := false // a test's clock waits to hear that an answer was taken
+	taken := func() {
+		if owed {
+			owed = false
+			clock.Tell(w.clock, clock.Taken)
+		}
+	}
+	defer taken()
 	wait, pause, silent := max(firstTry, r.patient), firstPause, 0
 	timer := w.clock.NewTimer(clock.Never)
 	defer timer.Stop()
@@ -97,6 +105,7 @@ func (w *wire) do(ctx context.Context, r *request) (out outcome, err error) {
 			pause = min(2*pause, longestPause)
 		}
 		for next := false; !next; {
+			taken()
 			select {
 			case <-ctx.Done():
 				return out, context.Cause(ctx)
@@ -119,7 +128,7 @@ func (w *wire) do(ctx context.Context, r *request) (out outcome, err error) {
 					return out, deniedError(r.subject)
 				}
 			case a := <-x.answers:
-				silent = 0
+				silent, owed = 0, true
 				if a.denied {
 					return out, deniedError(r.subject)
 				}

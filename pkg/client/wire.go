@@ -86,6 +86,7 @@ func (w *wire) stop() {
 	w.mu.Lock()
 	w.stopped = true
 	w.mu.Unlock()
+	clock.Tell(w.clock, clock.Closed)
 	close(w.done)
 	_ = w.sub.Unsubscribe() // the connection may be closed already
 	w.nc.RemoveStatusListener(w.status)
@@ -134,17 +135,26 @@ func (w *wire) forget(x *exchange) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	delete(w.exchanges, x.id)
+	for len(x.answers) > 0 { // deliver needs the mutex: none comes after these
+		<-x.answers
+		clock.Tell(w.clock, clock.Taken)
+	}
 }
 
 // publish sends one more try of x.
 func (w *wire) publish(x *exchange, body []byte) error {
 	reply := w.inbox + strconv.FormatUint(x.id, 36) + "-" + strconv.FormatInt(int64(len(x.sent)), 36)
 	x.sent = append(x.sent, w.clock.Now()) // before it leaves: a lease counts from here
-	return w.nc.PublishRequest(x.subject, reply, body)
+	err := w.nc.PublishRequest(x.subject, reply, body)
+	if err == nil {
+		clock.Tell(w.clock, clock.Sent)
+	}
+	return err
 }
 
 // receive runs on the inbox's goroutine.
 func (w *wire) receive(m *nats.Msg) {
+	defer clock.Tell(w.clock, clock.Received)
 	ids, tries, ok := strings.Cut(strings.TrimPrefix(m.Subject, w.inbox), "-")
 	id, err1 := strconv.ParseUint(ids, 36, 64)
 	try, err2 := strconv.ParseInt(tries, 36, 32)
@@ -153,16 +163,16 @@ func (w *wire) receive(m *nats.Msg) {
 		return
 	}
 	w.mu.Lock()
-	x := w.exchanges[id]
-	w.mu.Unlock()
-	if x != nil {
-		x.deliver(answer{msg: m, try: int(try)})
+	defer w.mu.Unlock()
+	if x := w.exchanges[id]; x != nil {
+		w.deliverLocked(x, answer{msg: m, try: int(try)})
 	}
 }
 
-func (x *exchange) deliver(a answer) {
+func (w *wire) deliverLocked(x *exchange, a answer) {
 	select {
 	case x.answers <- a:
+		clock.Tell(w.clock, clock.Waits)
 	default: // an earlier one is there already
 	}
 }
@@ -174,7 +184,7 @@ func (w *wire) asyncError(nc *nats.Conn, sub *nats.Subscription, err error) {
 		defer w.mu.Unlock()
 		for _, x := range w.exchanges {
 			if deniesPublish(err, x.subject) {
-				x.deliver(answer{denied: true})
+				w.deliverLocked(x, answer{denied: true})
 			}
 		}
 	}

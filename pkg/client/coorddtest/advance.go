@@ -96,7 +96,7 @@ func (s *Server) unsettled() string {
 		}
 	}
 	for _, g := range s.everybody() {
-		if why := s.time.rest(g.clock, s.relay.open(g.name)); why != "" {
+		if why := s.time.rest(g.clock, s.relay.messages(g.name)); why != "" {
 			return "client " + g.name + ": " + why
 		}
 	}

@@ -66,6 +66,11 @@ type clientClock struct {
 	paused bool
 	at     time.Duration // where it stands while paused
 	work   int           // that was begun and has not ended
+
+	// What the client told of its messages.
+	sent, received uint64
+	untaken        int // answers
+	closed         bool
 }
 
 func (t *timeline) clock() *clientClock { return &clientClock{t: t} }
@@ -107,6 +112,32 @@ func (k *clientClock) Work(n int) {
 		k.work += n
 		k.t.changes++
 	}
+}
+
+// Tell is called by the client, through clock.Tell.
+func (k *clientClock) Tell(n clock.Note) {
+	k.t.mu.Lock()
+	defer k.t.mu.Unlock()
+	k.t.changes++
+	switch n {
+	case clock.Sent:
+		k.sent++
+	case clock.Received:
+		k.received++
+	case clock.Waits:
+		k.untaken++
+	case clock.Taken:
+		k.untaken--
+	case clock.Closed:
+		k.closed = true
+	}
+}
+
+// connectedAgain says that messages of an earlier connection do not count any more.
+func (k *clientClock) connectedAgain(m messages) {
+	k.t.mu.Lock()
+	defer k.t.mu.Unlock()
+	k.sent, k.received = m.arrived, m.told
 }
 
 // NewTimer implements clock.Clock.
@@ -232,8 +263,15 @@ func (x *timer) Reset(d time.Duration) bool {
 	return active
 }
 
-// rest says what a client still has to do before time may move on, "" for nothing. asked is how many of its requests are
-// known not to be answered.
+// messages is what the other end of a client's connection knows.
+type messages struct {
+	arrived, told uint64 // requests of the client's; answers to it, of whatever kind
+	open          int    // requests that have no final answer yet
+}
+
+// rest says what a client still has to do before time may move on, "" for nothing.
+//
+// Messages that were sent have to arrive, and answers to be taken.
 //
 // Work that the client declares is done, or waits for an answer: with a timer.
 //
@@ -241,20 +279,28 @@ func (x *timer) Reset(d time.Duration) bool {
 // and wait, it waits with a timer that it made since. So a timer that went off, and is neither set nor covered by a younger
 // one, shows a goroutine that has yet to run. Likewise each request that waits has its timer: more of these than there
 // are open requests show answers that have yet to be taken.
-func (t *timeline) rest(k *clientClock, asked int) string {
+func (t *timeline) rest(k *clientClock, m messages) string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.running > 0 {
 		return "a function of a timer runs"
 	}
+	switch {
+	case k.paused || k.closed:
+		return ""
+	case k.sent > m.arrived:
+		return "a request has yet to arrive"
+	case m.told > k.received || k.untaken > 0:
+		return "an answer has yet to arrive"
+	}
 	requests, waiting := 0, 0
 	for x := range t.timers {
-		if x.k != k || k.paused {
+		if x.k != k {
 			continue
 		}
 		if x.request {
 			requests++
-			if x.state == armed {
+			if x.state == armed && x.due < clock.Never {
 				waiting++
 			}
 		}
@@ -262,10 +308,10 @@ func (t *timeline) rest(k *clientClock, asked int) string {
 			return "whom a timer woke has yet to act"
 		}
 	}
-	if k.work > waiting && !k.paused {
+	if k.work > waiting {
 		return "work has yet to be done"
 	}
-	if requests > asked {
+	if requests > m.open {
 		return "an answer has yet to be taken"
 	}
 	return ""

@@ -11,13 +11,16 @@ import (
 type door struct {
 	provider nats.InProcessConnProvider
 
+	again func() // a connection was made that is not the first one
+
 	mu   sync.Mutex
 	cond *sync.Cond
 	shut bool
+	made int
 }
 
-func newDoor(p nats.InProcessConnProvider) *door {
-	d := &door{provider: p}
+func newDoor(p nats.InProcessConnProvider, again func()) *door {
+	d := &door{provider: p, again: again}
 	d.cond = sync.NewCond(&d.mu)
 	return d
 }
@@ -35,6 +38,13 @@ func (d *door) InProcessConn() (net.Conn, error) {
 	inner, err := d.provider.InProcessConn()
 	if err != nil {
 		return nil, err
+	}
+	d.mu.Lock()
+	d.made++
+	first := d.made == 1
+	d.mu.Unlock()
+	if !first {
+		d.again()
 	}
 	c := &doorConn{Conn: inner, d: d}
 	go c.pump()

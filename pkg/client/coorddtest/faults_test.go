@@ -260,3 +260,23 @@ func TestCloseWakesAPausedClient(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestNoRetryIsPassedOver lets a client ask again and again for four of the five seconds that its lease has. Were time to move on
+// before an answer that says "not now" has reached it, its next try would be half a second late, and the lease soon over.
+func TestNoRetryIsPassedOver(t *testing.T) {
+	t.Parallel()
+	for range 10 {
+		s, err := coorddtest.Start()
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := lock(t, s.Client(client.WithTTL(5*time.Second)), "held")
+		s.Outage(4 * time.Second)
+		if now := s.Now(); l.Valid() != nil || now > 4200*time.Millisecond {
+			t.Errorf("at %v: %v", now, l.Valid())
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -31,6 +31,8 @@ type relay struct {
 	passed   uint64 // messages
 	last     uint64
 	forwards map[uint64]*forward          // to the service, not answered yet, by the reply subject's number
+	arrived  map[string]uint64            // requests of a client
+	told     map[string]uint64            // answers to a client
 	asked    map[string]map[string]string // verbs of requests without a final answer, by client and request
 	lost     map[string]bool              // of these, those whose answer was dropped
 	owners   map[uint64]string            // the client of a session
@@ -49,7 +51,8 @@ type forward struct {
 }
 
 func newRelay(out, in *nats.Conn) *relay {
-	return &relay{out: out, in: in, forwards: make(map[uint64]*forward), asked: make(map[string]map[string]string),
+	return &relay{out: out, in: in, forwards: make(map[uint64]*forward),
+		arrived: make(map[string]uint64), told: make(map[string]uint64), asked: make(map[string]map[string]string),
 		lost: make(map[string]bool), owners: make(map[uint64]string), cut: make(map[uint64]bool), barriers: make(map[uint64]chan struct{})}
 }
 
@@ -87,6 +90,7 @@ func (r *relay) fromClient(m *nats.Msg) {
 	client, request := caller(m.Reply)
 	r.mu.Lock()
 	r.passed++
+	r.arrived[client]++
 	f := forward{reply: m.Reply, client: client, request: request, verb: q.Verb, session: q.session}
 	if r.asked[client] == nil {
 		r.asked[client] = make(map[string]string)
@@ -172,6 +176,7 @@ func (r *relay) answer(number uint64, m *nats.Msg) {
 		delete(r.asked[f.client], f.request)
 		delete(r.lost, f.request)
 	}
+	r.told[f.client]++
 	r.mu.Unlock()
 	_ = r.out.PublishMsg(&nats.Msg{Subject: f.reply, Data: m.Data, Header: m.Header})
 }
@@ -215,6 +220,13 @@ func (r *relay) sessionsOf(client string) (ids []uint64) {
 	}
 	slices.Sort(ids)
 	return ids
+}
+
+// messages returns what is known of a client's messages.
+func (r *relay) messages(client string) messages {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return messages{arrived: r.arrived[client], told: r.told[client], open: len(r.asked[client])}
 }
 
 // open returns how many requests of a client have no final answer.

@@ -231,7 +231,8 @@ func (s *Server) Options() []client.Option {
 func (s *Server) guest() (*guest, []client.Option) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	g := &guest{name: fmt.Sprintf("c%d", len(s.guests)+1), clock: s.time.clock(), door: newDoor(s.nats)}
+	g := &guest{name: fmt.Sprintf("c%d", len(s.guests)+1), clock: s.time.clock()}
+	g.door = newDoor(s.nats, func() { g.clock.connectedAgain(s.relay.messages(g.name)) })
 	s.guests = append(s.guests, g)
 	return g, []client.Option{
 		clock.Option(g.clock).(client.Option),

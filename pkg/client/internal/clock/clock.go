@@ -76,6 +76,26 @@ func Work(c Clock, n int) {
 	}
 }
 
+// Note is something that a client tells a test's clock about its messages, so that the other end knows what is still between
+// them.
+type Note uint8
+
+// The notes.
+const (
+	Sent     Note = iota // a request, to its connection
+	Received             // a message in the inbox
+	Waits                // an answer, for the goroutine that asked
+	Taken                // by it, with all that follows at once; or not wanted any more
+	Closed               // the client is, and tells nothing any more
+)
+
+// Tell tells a test's clock, which has such a method.
+func Tell(c Clock, n Note) {
+	if w, ok := c.(interface{ Tell(Note) }); ok {
+		w.Tell(n)
+	}
+}
+
 // Sleep waits for d by c, or until done is closed.
 func Sleep(c Clock, d time.Duration, done <-chan struct{}) {
 	t := c.NewTimer(d)
