@@ -59,7 +59,7 @@ build: ## build the static binary bin/coordd
 test: ## vet, all tests that need no privileges with the race detector, 300 simulated seeds
 	$(GO) vet ./...
 	$(GO) test -race -timeout 15m ./...
-	$(GO) test -count=1 -timeout 15m -run '^TestSeeds$$' ./pkg/raft/sim -args -sim.seeds=300
+	GOGC=400 $(GO) test -count=1 -timeout 15m -run '^TestSeeds$$' ./pkg/raft/sim -args -sim.seeds=300
 	$(GO) run ./internal/canary/run -fast
 
 test-long: ## the long forms: end to end, power cuts, measured load, ten thousand simulated seeds, fuzzing

@@ -171,7 +171,7 @@ func (x *exchange) try() {
 func (x *exchange) transmit(m *message) {
 	c, w := x.c, x.c.w
 	leave := func() {
-		if m.read != nil && m.read.stale {
+		if m.read != nil && (m.read.stale || w.opt.unproven) {
 			w.bus.ask(w, m, w.nodes[c.rnd.intn(len(w.nodes))])
 			return
 		}

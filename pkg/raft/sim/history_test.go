@@ -185,6 +185,24 @@ func TestAWrongHistoryFailsTheRun(t *testing.T) {
 	}
 }
 
+// TestPorcupineAloneFindsAStaleRead has any node answer reads from what it has applied, of which nothing but the histories
+// says anything: they have to be enough.
+func TestPorcupineAloneFindsAStaleRead(t *testing.T) {
+	t.Parallel()
+	for seed := uint64(1); seed <= 60; seed++ {
+		opt := optionsOf(t, seed, Storm.Name)
+		opt.unproven = true
+		if _, err := Run(opt); err != nil {
+			if !strings.Contains(err.Error(), "is not linearizable") {
+				t.Fatalf("something else found it: %v", err)
+			}
+			t.Logf("seed %d", seed)
+			return
+		}
+	}
+	t.Error("sixty runs with stale reads, and each history is linearizable")
+}
+
 func TestHistoriesThatAreWrongAreFound(t *testing.T) {
 	t.Parallel()
 	const x, r, s = byte(replicated.Exclusive), byte(replicated.Shared), byte(replicated.Semaphore)

@@ -157,7 +157,7 @@ func (o *observer) believed(h *hold) {
 // looked checks what a read saw against the state at its index, and a proven read against what was acknowledged before.
 func (o *observer) looked(n *node, q *query, s *sight) {
 	at := n.machine.applied
-	if !q.stale && at < q.floor {
+	if !q.stale && at < q.floor && !o.w.opt.unproven {
 		o.w.fail("node %d reads at %d, and %d was acknowledged before it was asked", n.id, at, q.floor)
 	}
 	if q.lock == "" {

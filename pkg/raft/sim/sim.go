@@ -23,6 +23,9 @@ type Options struct {
 
 	// planted is told every fault: a test of the shrinker makes a run fail by it.
 	planted func(w *world, kind string)
+	// unproven has any node answer any read from what it has applied, and the observer say nothing of it: a test of the
+	// histories.
+	unproven bool
 }
 
 // Report says what a run covered.
