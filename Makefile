@@ -73,8 +73,9 @@ test-long: ## the long forms: end to end, power cuts, measured load, ten thousan
 	$(MAKE) sim-long
 	$(MAKE) fuzz FUZZTIME=60s
 
-test-e2e: ## three real processes, 16 clients, a random node killed every 4 s; history checked
+test-e2e: ## three real processes, 16 clients, a random node killed every 4 s, history checked; sqlite3's fences
 	$(GO) test -tags e2e -count=1 -timeout 90m -v -run '^TestEndToEnd' ./internal/e2e -args -e2e.duration=$(E2E_DURATION) -e2e.hammer=$(E2E_HAMMER)
+	$(GO) test -tags e2e -count=1 -run '^TestDocumented' ./pkg/client/fence
 
 test-disk: ## power cuts, damage, a full, a failing and a stalled disk under real nodes (root, mkfs.ext4, strace)
 	COORDD_COVERED=$(COVERED) internal/e2e/disk.sh $(GO) test -tags disk -count=1 -timeout 180m -v -run '^TestDisk$$' ./internal/e2e \

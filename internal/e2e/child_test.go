@@ -31,7 +31,7 @@ type task struct {
 func TestChildProcess(t *testing.T) {
 	text := os.Getenv(envChild)
 	if text == "" {
-		t.Skip("this is what other tests start as processes of their own")
+		return // a run of all tests came by
 	}
 	var k task
 	if err := json.Unmarshal([]byte(text), &k); err != nil {

@@ -96,6 +96,6 @@
 //
 // # What of this was run
 //
-// Gate is tested against a model. The SQLite statements are run by a test wherever there is a sqlite3 program. Those for
+// Gate is tested against a model. The SQLite statements are run by make test-e2e, with the sqlite3 program. Those for
 // PostgreSQL, MySQL and Redis follow their manuals, and no test of this repository runs them yet.
 package fence

@@ -1,3 +1,5 @@
+//go:build e2e
+
 package fence
 
 import (
@@ -42,7 +44,7 @@ func TestDocumentedSQLite(t *testing.T) {
 	t.Parallel()
 	program, err := exec.LookPath("sqlite3")
 	if err != nil {
-		t.Skip("there is no sqlite3 program here")
+		t.Fatalf("this test needs the sqlite3 program: %v", err)
 	}
 	create, exclusive, shared := statements(t)
 	var script strings.Builder
