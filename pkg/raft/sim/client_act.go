@@ -15,7 +15,7 @@ var clientOps = []string{
 	"readers beside each other", "permits beside each other", "several locks at once", "entered again", "left a hold that was entered again",
 	"upgrade refused", "another limit refused", "deadlock refused", "handed over", "hand-over to one who left", "asked for a hand-over",
 	"told that a waiter asks", "proclaimed", "barrier passed", "latch opened", "let through", "delayed after its end", "max-hold over",
-	"hold lost by its own end",
+	"hold lost by its own end", "command that not all members know", "ended by ticks alone",
 	"allocate", "allocate without a session", "create", "advance", "delete", "read a lock", "read a sequence", "stale read", "write",
 	"forced release", "forced release now",
 	"try refused", "granted from the queue", "granted to one who left", "wait timed out", "released twice", "session expired",

@@ -115,7 +115,7 @@ var clientFaults = []fault{
 
 // clientConsequences follow from what clients do while faults are on.
 var clientConsequences = []string{"lost request", "late request", "repeated request", "lost reply", "late reply", "reply delivered twice",
-	"lost event", "cancel races with the grant", "NATS away for longer than a TTL", "write under way for long", "command that not all members know"}
+	"lost event", "cancel races with the grant", "NATS away for longer than a TTL", "write under way for long"}
 
 // holder draws a client, mostly one that holds or waits for something.
 func (w *world) holder() *client {

@@ -216,7 +216,7 @@ func (r *reign) entry(calls []*message) {
 			}
 		}
 	case unknown:
-		r.n.w.happened("command that not all members know")
+		r.n.w.operated("command that not all members know")
 		r.refuse(calls, raft.ErrBusy) // until all of them are upgraded
 	case err != nil:
 		r.refuse(calls, err)
