@@ -28,11 +28,25 @@ type hold struct {
 func (h *hold) remaining() time.Duration {
 	c := h.s.c
 	left := h.s.remainingAt(c.w.now)
-	if h.until != 0 && !canary.Broken(canary.MaxHoldBoundsValid) {
-		own, _ := h.own.Left(c.instant())
+	if own, bounded := h.ownTime(); bounded {
 		left = min(left, own)
 	}
 	return left
+}
+
+// ownTime is how long the hold has before the end of its own, if it has one.
+func (h *hold) ownTime() (left time.Duration, bounded bool) {
+	if h.until == 0 || canary.Broken(canary.MaxHoldBoundsValid) {
+		return 0, false
+	}
+	left, _ = h.own.Left(h.s.c.instant())
+	return left, true
+}
+
+// over reports whether the end of its own was reached.
+func (h *hold) over() bool {
+	left, bounded := h.ownTime()
+	return bounded && left == 0
 }
 
 func (h *hold) believes() bool { return h.remaining() > 0 }
@@ -73,7 +87,7 @@ func (s *clientSession) take(g *replicated.Hold, t *ticket, index uint64) {
 		h.mode = a.Mode
 	}
 	h.bound(s.from, s.at)
-	if !h.believes() {
+	if h.over() {
 		return // the news came after its own end
 	}
 	s.holds = append(s.holds, h)
@@ -122,7 +136,7 @@ func (h *hold) held() bool {
 	if !slices.Contains(h.s.holds, h) || !h.s.alive() {
 		return false
 	}
-	if h.believes() {
+	if !h.over() {
 		return true
 	}
 	h.s.c.w.operated("hold lost by its own end")
