@@ -71,9 +71,9 @@ func metadataText(md map[string]string) string {
 
 func sessionCloseCommand(c *clientFlags) *cobra.Command {
 	cmd := &cobra.Command{Use: "close ID --secret-file F", Short: "End a session, and release all that it holds", Args: exactly(1),
-		Long: "End a session, and release all that it holds and waits for, in one step. Its owner, if it lives, learns of that\n" +
-			"at its next renewal (a third of the TTL), while others may have the locks already: until then only fences protect\n" +
-			"what they guard. Of a session that has ended already it is no error: nothing of it is held.",
+		Long: "End a session, and release all that it holds and waits for, in one step. Its owner, if it lives, is told at\n" +
+			"once, and should that message be lost, at its next renewal (a third of the TTL); others may have the locks already:\n" +
+			"until then only fences protect what they guard. Of a session that has ended already it is no error: nothing of it is held.",
 		Example: "  coordd session close 7 --secret-file s"}
 	var secretFile string
 	var generation uint64

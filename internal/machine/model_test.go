@@ -204,6 +204,7 @@ func TestMachineIsTheReference(t *testing.T) {
 				if dead(p, got) {
 					return
 				}
+				ref.say(p.id, "expired", "")
 				for _, l := range ref.locks {
 					l.queue = slices.DeleteFunc(l.queue, func(w refWaiter) bool { return w.session == p.id })
 				}

@@ -114,6 +114,7 @@ func (w *walk) close(q *peer) {
 	if !lives {
 		return
 	}
+	w.p.say(q.id, EventSessionExpired, "")
 	touched := w.p.leaveAll(q.id)
 	hs := w.p.of(q.id)
 	delete(w.p.sessions, q.id)

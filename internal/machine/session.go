@@ -318,6 +318,10 @@ func (m *Machine) sessionReply(s *session) Reply {
 // close ends a session at its own wish.
 func (m *Machine) close(s *session) Reply {
 	s = m.edit(s)
+	// Whoever closes it knows; another process that has it too, or an operator's victim, does not.
+	if m.version >= 2 {
+		m.emit(s, Event{Kind: EventSessionExpired, Generation: s.generation, Reason: "closed"})
+	}
 	m.mine = m.ticketsOf(s.id, m.mine[:0])
 	m.leaveQueues(s, m.mine, "session closed")
 	released := m.releaseAll(s, m.mine, 0)

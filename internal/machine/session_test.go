@@ -289,7 +289,7 @@ func TestCloseReleasesEverythingInOneEntry(t *testing.T) {
 	if got.Closed != 2 {
 		t.Fatalf("%d released", got.Closed)
 	}
-	r.wantEvents("2:granted:x")
+	r.wantEvents("1:expired:", "2:granted:x")
 	r.wantHolder("x", b)
 	r.wantHolder("y", nil)
 	if l, _ := r.m.Live().Lock("ns", "z"); len(l.Queue) != 0 {

@@ -278,4 +278,4 @@ func (b *bench) codeOf(o map[string]any) string {
 	return c
 }
 
-func quoted(s string) *coorddv1.LockGetRequest { return &coorddv1.LockGetRequest{Cluster: s} }
+func quoted(s string) *coorddv1.MemberListRequest { return &coorddv1.MemberListRequest{Cluster: s} }

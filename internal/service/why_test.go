@@ -55,7 +55,7 @@ func TestExplanations(t *testing.T) {
 			t.Errorf("%s:\n%q\nwant\n%q", tc.what, got, tc.want)
 		}
 	}
-	many := machine.LockInfo{Name: "l", Holders: make([]machine.HolderInfo, 25), Queue: make([]machine.WaiterInfo, 1000), Waiting: 5000}
+	many := machine.LockInfo{Name: "l", Holders: make([]machine.HolderInfo, 25), Holds: 25, Queue: make([]machine.WaiterInfo, 1000), Waiting: 5000}
 	if got := explain(&many, nil, now); len(got) != 22 || got[10] != "15 more hold it." || got[21] != "4990 more wait behind them." {
 		t.Errorf("%d sentences: %q", len(got), got)
 	}

@@ -2,10 +2,14 @@ package client
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go"
 
 	coorddv1 "github.com/coordd/coordd/api/coordd/v1"
 	"github.com/coordd/coordd/pkg/client/internal/clock"
@@ -390,4 +394,39 @@ func TestALockerBlocksThroughOutages(t *testing.T) {
 		}
 	}()
 	k.Lock()
+}
+
+// A session that somebody else closes ends at once, not at its next renewal, which is minutes away here.
+func TestASessionThatSomebodyElseCloses(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	s, err := r.connect(t).NewSession(t.Context(), WithTTL(30*time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := s.Lock(t.Context(), "mine")
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := s.Token()
+	body, err := json.Marshal(map[string]any{"session": strconv.FormatUint(token.Session, 10), "secret": token.Secret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc, err := nats.Connect(r.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	if m, err := nc.Request("coord.v1.default.session.close", body, 30*time.Second); err != nil || m.Header.Get(coorddv1.ErrorHeader) != "" {
+		t.Fatalf("%s, %v", m.Data, err)
+	}
+	select {
+	case <-s.Done():
+	case <-time.After(time.Minute):
+		t.Fatal("the session lives on")
+	}
+	if err := l.Valid(); !errors.Is(err, ErrSessionExpired) {
+		t.Fatalf("its lock: %v", err)
+	}
 }
