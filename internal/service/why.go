@@ -130,15 +130,22 @@ func names(all []string) string {
 }
 
 // lastLoss is the last transition by which a hold ended, nil if none is remembered. A hold that was taken away and
-// delayed has two: the reason is that of the first.
-func lastLoss(past []machine.Transition) *machine.Transition {
+// delayed has two, and its holder lost it by the first: the second only says that nobody is kept out any more.
+func lastLoss(past []machine.Transition) (last *machine.Transition) {
 	for i := len(past) - 1; i >= 0; i-- {
-		switch t := &past[i]; t.Kind {
-		case machine.TransitionReleased, machine.TransitionExpired, machine.TransitionForced, machine.TransitionHandedOver:
-			return t
+		t := &past[i]
+		switch t.Kind {
+		case machine.TransitionExpired, machine.TransitionForced:
+			if last == nil || t.Fence == last.Fence {
+				return t
+			}
+		case machine.TransitionReleased, machine.TransitionHandedOver:
+			if last == nil {
+				last = t
+			}
 		}
 	}
-	return nil
+	return last
 }
 
 func explainLoss(t *machine.Transition, now int64) string {
