@@ -61,6 +61,9 @@ func lockRunCommand(c *clientFlags) *cobra.Command {
 	f.IntVar(&o.count, "count", 1, "with --limit: how many permits")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		o.graceGiven = f.Changed("grace")
+		if f.Changed("limit") && o.limit == 0 { // a count that came out as none is not a wish for a lock
+			return usagef("--limit: 0 is not positive")
+		}
 		if err := o.check(); err != nil {
 			return err
 		}

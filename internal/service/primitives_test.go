@@ -336,7 +336,7 @@ func TestWhy(t *testing.T) {
 	if got := strings.Join(kinds, " "); !strings.HasPrefix(got, "GRANTED QUEUED FORCED") || !strings.HasSuffix(got, "GRANTED") {
 		t.Errorf("timeline %s", got)
 	}
-	if text := fmt.Sprint(w["explanation"]); !strings.Contains(text, `"tester" (session`) || !strings.Contains(text, "stuck job") || !strings.Contains(text, `holds "a b" since`) {
+	if text := fmt.Sprint(w["explanation"]); !strings.Contains(text, `"tester" (session`) || !strings.Contains(text, "stuck job") || !strings.Contains(text, `has held "a b" for`) {
 		t.Errorf("%s", text)
 	}
 	u.fails(base+"lock.why", `{}`, "BAD_NAME")

@@ -82,7 +82,7 @@ func explainHolder(x *machine.LockInfo, h *machine.HolderInfo, now int64) string
 	case h.Count > 1:
 		how = fmt.Sprintf(", entered %d times,", h.Count)
 	}
-	fmt.Fprintf(&b, "%s holds %s%s since %s under fence %d", who(h.Owner, h.Session), quote(x.Name), how, seconds(now-h.Since), h.Fence)
+	fmt.Fprintf(&b, "%s has held %s%s for %s under fence %d", who(h.Owner, h.Session), quote(x.Name), how, seconds(now-h.Since), h.Fence)
 	fmt.Fprintf(&b, "; its session ends in %s unless it is renewed", seconds(h.Deadline-now))
 	if h.Until != 0 {
 		fmt.Fprintf(&b, "; the hold ends in %s in any case", seconds(h.Until-now))
@@ -93,14 +93,14 @@ func explainHolder(x *machine.LockInfo, h *machine.HolderInfo, now int64) string
 func explainWaiter(x *machine.LockInfo, i int, now int64) string {
 	w := &x.Queue[i]
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s waits since %s with ticket %d", who(w.Owner, w.Session), seconds(now-w.Since), w.Ticket)
+	fmt.Fprintf(&b, "%s has waited for %s with ticket %d", who(w.Owner, w.Session), seconds(now-w.Since), w.Ticket)
 	switch {
 	case len(w.Names) > 0:
-		fmt.Fprintf(&b, " for all of %s", names(w.Names))
+		fmt.Fprintf(&b, ", for all of %s", names(w.Names))
 	case w.Mode == machine.Shared:
-		b.WriteString(" to share it")
+		b.WriteString(", to share it")
 	case w.Mode == machine.Semaphore:
-		fmt.Fprintf(&b, " for %d permits", max(1, w.Count))
+		fmt.Fprintf(&b, ", for %d permits", max(1, w.Count))
 	}
 	switch {
 	case i > 0:
