@@ -131,8 +131,9 @@ func (k task) hammer(t *testing.T) {
 	}
 	h := &hammering{g: g}
 	mutex, rw := c.Locker(k.Name+"/mutex"), c.RWLocker(k.Name+"/rw")
-	mutex.Lock() // each process has its session before the time begins
-	mutex.Unlock()
+	if err := c.Do(context.Background(), k.Name+"/start", func(context.Context, *client.Lock) error { return nil }); err != nil {
+		t.Fatal(err) // each process has its session before the time begins
+	}
 	g.started.Add(1)
 	end := time.Now().Add(time.Duration(k.Millis) * time.Millisecond)
 	var wg sync.WaitGroup

@@ -64,17 +64,6 @@ func (w *wire) counts() map[string]int {
 	return maps.Clone(w.sent)
 }
 
-// since is what was sent after counts was what is given.
-func (w *wire) since(before map[string]int) map[string]int {
-	more := map[string]int{}
-	for verb, n := range w.counts() {
-		if n -= before[verb]; n > 0 {
-			more[verb] = n
-		}
-	}
-	return more
-}
-
 // counted reads along what is written: the lines of the NATS protocol, and their payloads.
 type counted struct {
 	net.Conn

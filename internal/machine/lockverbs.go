@@ -194,7 +194,8 @@ func (m *Machine) cancel(s *session, c *Command) Reply {
 	}
 	cancelled := Reply{Index: m.index, Lock: &LockReply{State: StateCancelled}}
 	if t, ok := m.ticket(s.id, seq); ok {
-		if !t.isFor(keyOf(c.Namespace, c.Name)) {
+		// Of several locks the one that is named may have been lost by now.
+		if t.errand != forAll && !t.isFor(keyOf(c.Namespace, c.Name)) {
 			return m.fail(CodeBadRequest, "ticket %d is for another lock", seq)
 		}
 		switch t.state {

@@ -256,6 +256,9 @@ func TestSeveralLocksAreGrantedAtOnce(t *testing.T) {
 	// Each is given back by itself.
 	b.release("z", fences[0])
 	r.wantHolder("z", c)
+	if got := r.want(b.do(cancelCommand("z", ticket)), OK); got.Lock.State != StateAlreadyGranted {
+		t.Fatalf("cancelled by the name that is given back already: %+v", got.Lock)
+	}
 	if k := b.keepalive(); len(k.Holds) != 2 || k.Holds[0].Name != "y" || k.Holds[1].Name != "x" || len(k.Waits) != 0 {
 		t.Fatalf("%+v", k)
 	}
