@@ -8,6 +8,7 @@ import (
 
 	coorddv1 "github.com/coordd/coordd/api/coordd/v1"
 	"github.com/coordd/coordd/internal/canary"
+	"github.com/coordd/coordd/pkg/client/internal/clock"
 )
 
 const (
@@ -80,6 +81,7 @@ func (s *Session) takeRenewal(sent instant, data []byte) {
 		s.cfg.log.Warn("renew the session: the answer can't be read", "session", s.id, "error", err)
 		return
 	}
+	s.cut.Store(rep.GetIncomplete())
 	s.renewed(sent, &rep)
 }
 
@@ -158,9 +160,32 @@ func (s *Session) reconcile(sent instant, rep *coorddv1.SessionReply) {
 			missing = append(missing, t)
 		}
 	}
-	s.eventsSeen = max(s.eventsSeen, rep.GetEventSeq())
+	var doubtful []*Lock
+	switch {
+	case !rep.GetIncomplete():
+		s.eventsSeen, s.untold = max(s.eventsSeen, rep.GetEventSeq()), 0
+	case s.untold > s.eventsSeen:
+		// An event that an earlier answer counted has not come since, and this answer does not tell what it was: everything
+		// that is not listed is asked for by itself.
+		for fence, all := range s.holds {
+			if !listed[fence] {
+				doubtful = append(doubtful, all[0])
+			}
+		}
+		for seq, t := range s.tickets {
+			if t.state == ticketQueued && !known[seq] {
+				missing = append(missing, t)
+			}
+		}
+		s.eventsSeen, s.untold = max(s.eventsSeen, rep.GetEventSeq()), 0
+	default:
+		s.untold = rep.GetEventSeq() // its events may be under way
+	}
 	s.mu.Unlock()
 
+	if len(doubtful) > 0 {
+		s.background(func() { s.verify(doubtful) })
+	}
 	for _, fence := range lost {
 		s.drop(fence, ErrLockLost, "the service does not list it any more")
 	}
@@ -171,4 +196,17 @@ func (s *Session) reconcile(sent instant, rep *coorddv1.SessionReply) {
 		s.returnSet(t, func() {})
 	}
 	s.returnStrays(sent, rep)
+}
+
+// verify asks for each of the locks whether it is held. One that is not ends by that.
+func (s *Session) verify(locks []*Lock) {
+	s.cfg.log.Info("events were lost, and renewals can't list all that the session holds; asking for each", "session", s.id, "locks", len(locks))
+	for _, l := range locks {
+		for pause := firstPause; ; pause = min(2*pause, longestPause) {
+			if err := l.Verify(s.ctx); err == nil || l.Valid() != nil || !transient(err) {
+				break
+			}
+			clock.Sleep(s.c.clock, jitter(pause), s.ctx.Done())
+		}
+	}
 }

@@ -38,6 +38,7 @@ type renewal struct {
 	place     int           // in the heap, from 1 on; 0: it is not there
 	flying    bool          // one is under way
 	again     bool          // another one was asked for meanwhile
+	alone     bool          // an answer for several has no room for all that it holds and waits for
 	over      bool
 }
 
@@ -92,6 +93,10 @@ func (r *renewals) pick() (groups [][]*Session, next time.Duration) {
 	for len(r.due) > 0 && r.due[0].renewal.due-r.due[0].renewal.early <= now {
 		s := heap.Pop(&r.due).(*Session)
 		s.renewal.flying, s.renewal.last = true, now
+		if s.renewal.alone {
+			groups = append(groups, []*Session{s})
+			continue
+		}
 		ns := s.cfg.namespace
 		byNamespace[ns] = append(byNamespace[ns], s)
 	}
@@ -198,8 +203,18 @@ func (r *renewals) renew(group []*Session) {
 		if s.busy.Swap(false) {
 			after = jitter(refusedPause)
 		}
+		if s.cut.Load() {
+			r.apart(s)
+		}
 		r.landed(s, after)
 	}
+}
+
+// apart has a session renewed alone from now on, and at once.
+func (r *renewals) apart(s *Session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s.renewal.alone, s.renewal.again = true, true
 }
 
 // together renews several sessions by one message. It returns those that must be renewed alone, as messages for several are

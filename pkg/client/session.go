@@ -36,6 +36,7 @@ type Session struct {
 
 	renewal renewal     // guarded by the client's renewals
 	busy    atomic.Bool // its last renewal was refused for the moment
+	cut     atomic.Bool // the answer to its last renewal lacked a part
 
 	events    *eventQueue
 	sub       *nats.Subscription
@@ -52,6 +53,7 @@ type Session struct {
 	holds      map[uint64][]*Lock // by fence; several of a reentrant one
 	strays     map[uint64]stray   // by the ticket's seq
 	eventsSeen uint64
+	untold     uint64      // last event that an incomplete answer counted; 0: none
 	expiry     clock.Timer // fires when the lease ends
 }
 
