@@ -85,12 +85,13 @@ func (a *Acquire) extended() bool {
 
 // DecodeCommands is the reverse of EncodeCommandsAs. It accepts nothing that EncodeCommandsAs doesn't write.
 func DecodeCommands(data []byte) ([]Command, error) {
-	_, cs, _, err := decodeCommands(data)
+	_, cs, _, err := decodeCommands(data, nil, nil)
 	return cs, err
 }
 
-// decodeCommands also returns the version, and the hash of each command that can come again under one seq.
-func decodeCommands(data []byte) (byte, []Command, []uint64, error) {
+// decodeCommands also returns the version, and the hash of each command that can come again under one seq. The lists
+// that it returns take the place of the given empty ones, if these have room.
+func decodeCommands(data []byte, cs []Command, hashes []uint64) (byte, []Command, []uint64, error) {
 	r := &reader{data: data}
 	r.version = r.byte()
 	if v := r.version; r.err == nil && (v < 1 || v > CommandVersion) {
@@ -104,7 +105,10 @@ func decodeCommands(data []byte) (byte, []Command, []uint64, error) {
 	if r.err != nil {
 		return 0, nil, nil, r.err
 	}
-	cs, hashes := make([]Command, n), make([]uint64, n)
+	if n > uint64(cap(cs)) || n > uint64(cap(hashes)) {
+		cs, hashes = make([]Command, n), make([]uint64, n)
+	}
+	cs, hashes = cs[:n], hashes[:n]
 	for i := range cs {
 		hashes[i] = r.command(&cs[i])
 		if r.err != nil {

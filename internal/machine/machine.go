@@ -70,7 +70,7 @@ type Machine struct {
 	unheld freeList           // free locks that have a timeline
 	live   View
 
-	// The effects of the entry that is being applied.
+	// The effects of the entry that is being applied. The arrays of all but the events are used for the next one again.
 	events       []Event
 	changes      []Change
 	waited, held []int64
@@ -78,12 +78,14 @@ type Machine struct {
 	notedKey     string
 
 	// Scratch, empty between uses.
-	grants  []locks.Grant
-	mine    []*ticket
-	ending  []due
-	touched []string // keys of locks whose queues were left
-	asked   [1]string
-	pivot   ticket
+	commands []Command
+	hashes   []uint64
+	grants   []locks.Grant
+	mine     []*ticket
+	ending   []due
+	touched  []string // keys of locks whose queues were left
+	asked    [1]string
+	pivot    ticket
 }
 
 // New returns the machine of an empty log.
@@ -122,12 +124,14 @@ func (m *Machine) Apply(e Entry) Result {
 	var version byte
 	if e.Command {
 		var err error
-		if version, cs, hashes, err = decodeCommands(e.Data); err != nil && !canary.Broken(canary.UnknownCommandStops) {
+		version, cs, hashes, err = decodeCommands(e.Data, m.commands, m.hashes)
+		defer m.forgetCommands(cs, hashes)
+		if err != nil && !canary.Broken(canary.UnknownCommandStops) {
 			return Result{Err: fmt.Errorf("%w: index %d: %w", ErrDiverged, e.Index, err)}
 		}
 	}
 
-	m.events, m.changes, m.waited, m.held = nil, nil, nil, nil
+	m.events, m.changes, m.waited, m.held = nil, emptied(m.changes), emptied(m.waited), emptied(m.held)
 	m.noted, m.notedKey = nil, ""
 	m.index = e.Index
 	m.version = max(m.version, version)
@@ -154,7 +158,33 @@ func (m *Machine) Apply(e Entry) Result {
 	if m.serving && canary.Broken(canary.EndBeforeExecute) {
 		m.endDue()
 	}
-	return Result{Replies: replies, Events: m.events, Changes: m.changes, Waited: m.waited, Held: m.held}
+	return Result{Replies: replies, Events: m.events, Changes: orNil(m.changes), Waited: orNil(m.waited), Held: orNil(m.held)}
+}
+
+// scratchKept is the largest array, in elements, that is kept for the next entry: what one large entry needed must not
+// stay for good.
+const scratchKept = 1024
+
+// emptied returns the array of a list for another one. Nothing of the old list is kept alive by it.
+func emptied[T any](list []T) []T {
+	if cap(list) > scratchKept {
+		return nil
+	}
+	clear(list)
+	return list[:0]
+}
+
+// orNil returns nil for an empty list: equal results look alike, whatever scratch there is.
+func orNil[T any](list []T) []T {
+	if len(list) == 0 {
+		return nil
+	}
+	return list
+}
+
+// forgetCommands takes the arrays of an entry's commands back.
+func (m *Machine) forgetCommands(cs []Command, hashes []uint64) {
+	m.commands, m.hashes = emptied(cs), emptied(hashes)
 }
 
 // execute carries out one command. Every kind that decodes is handled here.

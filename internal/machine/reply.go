@@ -294,9 +294,9 @@ type Event struct {
 type Result struct {
 	Replies []Reply
 	Events  []Event
-	Changes []Change // transitions of locks, in order
+	Changes []Change // transitions of locks, in order; good until the next Apply
 	// Waited has, for each grant of this entry, the nanoseconds of cluster time since its acquire; Held has, for
-	// each hold that ended, those since its grant. For metrics.
+	// each hold that ended, those since its grant. For metrics, and good until the next Apply.
 	Waited, Held []int64
 	// Err is set when the entry can't be understood; the node must stop rather than diverge.
 	Err error

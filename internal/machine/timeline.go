@@ -13,8 +13,9 @@ type timeline struct {
 	stamp  uint64 // Machine.stamp when this record was made
 	marks  []byte // the transitions, oldest first, each behind its length
 	number uint64 // of the last one
-	length uint8  // how many there are
 	slot   *freeSlot
+	length uint8 // how many there are
+	shared bool  // an older record, which a view may have, may have the same array
 }
 
 // longTimeline is how long a timeline gets before it is cut to Transitions: to cut it means to copy it, which is done
@@ -43,7 +44,11 @@ func (r *reader) mark() Transition {
 // add puts a transition behind the others.
 func (t *timeline) add(k *Transition) {
 	if t.length == longTimeline {
-		t.marks, t.length = append([]byte(nil), t.last(Transitions-1)...), Transitions-1
+		last, to := t.last(Transitions-1), t.marks[:0]
+		if t.shared {
+			to, t.shared = make([]byte, 0, cap(t.marks)), false
+		}
+		t.marks, t.length = append(to, last...), Transitions-1
 	}
 	var small [96]byte
 	b := appendMark(small[:0], k)
@@ -142,7 +147,8 @@ func (m *Machine) note(key string, k Transition, value []byte) {
 		t.add(&k)
 		k.Number = t.number
 	}
-	m.changes = append(m.changes, Change{Namespace: keyNamespace(key), Name: keyName(key), Transition: k, Value: value})
+	ns := keyNamespace(key)
+	m.changes = append(m.changes, Change{Namespace: ns, Name: key[len(ns)+1:], Transition: k, Value: value})
 }
 
 // timelineOf returns the record of a lock that may be changed in place until the next View.
@@ -155,6 +161,7 @@ func (m *Machine) timelineOf(key string) *timeline {
 		next := &timeline{}
 		if ok {
 			*next = *t
+			next.shared = true
 		}
 		next.stamp = m.stamp
 		m.timelines.all.Set(key, next)

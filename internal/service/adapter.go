@@ -46,7 +46,8 @@ type dueWatch struct {
 
 // applied is what Apply gives to the node for the proposal's callback.
 type applied struct {
-	machine.Result
+	Replies []machine.Reply
+	Events  []machine.Event
 }
 
 // NewStateMachine wraps a machine, which nobody else may feed.
@@ -96,7 +97,7 @@ func (sm *StateMachine) Apply(e raft.Entry) (any, error) {
 		}
 	}
 	sm.noteDue()
-	return &applied{r}, nil
+	return &applied{Replies: r.Replies, Events: r.Events}, nil
 }
 
 // noteDue publishes when something ends next, and wakes who waits for a later time.

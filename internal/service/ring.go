@@ -10,12 +10,13 @@ type ring[T any] struct {
 const remembered = 1024
 
 func (r *ring[T]) add(all []T) {
-	for _, x := range all[max(0, len(all)-remembered):] {
+	all = all[max(0, len(all)-remembered):]
+	for i := range all {
 		if len(r.list) < remembered {
-			r.list = append(r.list, x)
+			r.list = append(r.list, all[i])
 			continue
 		}
-		r.list[r.next] = x
+		r.list[r.next] = all[i]
 		r.next = (r.next + 1) % remembered
 	}
 }

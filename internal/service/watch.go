@@ -11,7 +11,11 @@ import (
 )
 
 // maxWatched bounds the transitions that wait to be published. Those who watch see by the numbers that some are missing.
-const maxWatched = 65536
+// watchedAtOnce is how many of them are taken out at a time.
+const (
+	maxWatched    = 65536
+	watchedAtOnce = 1024
+)
 
 // watcher publishes what happens to locks on coord.v1.<ns>.watch.<name>, to whoever listens. It has a goroutine of its
 // own: neither the applier nor any answer waits for it.
@@ -20,8 +24,8 @@ type watcher struct {
 	jobs chan struct{} // holds one token while there is something to do
 
 	mu      sync.Mutex
-	waiting [][]machine.Change
-	count   int // of the changes in waiting
+	waiting []machine.Change // from first on
+	first   int
 	closed  bool
 
 	dropped atomic.Uint64 // transitions that found no place
@@ -29,23 +33,39 @@ type watcher struct {
 
 func newWatcher(s *Service) *watcher { return &watcher{s: s, jobs: make(chan struct{}, 1)} }
 
-// put takes transitions in and returns at once. Beyond its bound the oldest make way: the newest tell what is.
+// put takes a copy of transitions in and returns at once. Beyond its bound the oldest make way: the newest tell what is.
 func (w *watcher) put(changes []machine.Change) {
 	if len(changes) == 0 {
 		return
 	}
 	w.mu.Lock()
-	w.waiting = append(w.waiting, changes)
-	w.count += len(changes)
-	for w.count > maxWatched && len(w.waiting) > 1 {
-		n := len(w.waiting[0])
-		w.waiting[0] = nil
-		w.waiting = w.waiting[1:]
-		w.count -= n
+	if w.first > len(w.waiting)/2 {
+		n := copy(w.waiting, w.waiting[w.first:])
+		clear(w.waiting[n:])
+		w.waiting, w.first = w.waiting[:n], 0
+	}
+	w.waiting = append(w.waiting, changes...)
+	if n := len(w.waiting) - w.first - maxWatched; n > 0 {
+		w.first += n
 		w.dropped.Add(uint64(n))
 	}
 	w.mu.Unlock()
 	w.kick()
+}
+
+// take moves the oldest transitions to a list.
+func (w *watcher) take(to []machine.Change) (taken []machine.Change, closed bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	next := w.waiting[w.first:min(len(w.waiting), w.first+watchedAtOnce)]
+	to = append(to, next...)
+	clear(next)
+	if w.first += len(next); w.first == len(w.waiting) {
+		if w.waiting, w.first = w.waiting[:0], 0; cap(w.waiting) > watchedAtOnce {
+			w.waiting = nil // what a storm needed need not stay
+		}
+	}
+	return to, w.closed
 }
 
 func (w *watcher) kick() {
@@ -65,25 +85,20 @@ func (w *watcher) close() {
 // run publishes until close, and then what is left.
 func (w *watcher) run() {
 	told := uint64(0)
+	var changes []machine.Change
 	for range w.jobs {
 		for {
-			w.mu.Lock()
-			closed := w.closed
-			if len(w.waiting) == 0 {
-				w.mu.Unlock()
+			var closed bool
+			if changes, closed = w.take(changes[:0]); len(changes) == 0 {
 				if closed {
 					return
 				}
 				break
 			}
-			changes := w.waiting[0]
-			w.waiting[0] = nil
-			w.waiting = w.waiting[1:]
-			w.count -= len(changes)
-			w.mu.Unlock()
 			for i := range changes {
 				w.publish(&changes[i])
 			}
+			clear(changes)
 		}
 		if n := w.dropped.Load(); n != told {
 			w.s.cfg.Logger.Warn("transitions of locks came faster than they could be published", "dropped", n-told)
