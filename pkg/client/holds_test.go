@@ -86,6 +86,11 @@ func TestASetIsHeldWhenAllItsGrantsAreKnown(t *testing.T) {
 		t.Errorf("work under it declares %v", got)
 	}
 	s.told(t, &coorddv1.Event{Kind: coorddv1.Event_LOST, Ticket: 3, Name: "b", Fence: 11, Reason: "forced: maintenance"})
+	select {
+	case <-x.Context().Done():
+	default:
+		t.Error("one was lost, and whoever waits for the end of the set's context does not hear of it")
+	}
 	if x.Valid() != ErrForced || context.Cause(x.Context()) != ErrForced || x.Context().Err() == nil || x.Remaining() != 0 {
 		t.Errorf("one was lost, and the set is %v, its context %v", x.Valid(), context.Cause(x.Context()))
 	}
