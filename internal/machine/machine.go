@@ -39,8 +39,8 @@ type state struct {
 	sessions *btree.Map[uint64, *session]
 	tickets  *btree.BTreeG[*ticket] // by (session, seq)
 	locks    *locks.Table
-	barriers *locks.Barriers
-	latches  *locks.Latches
+	barriers locks.Barriers
+	latches  locks.Latches
 	seqs     *idgen.Table
 
 	timelines timelines // of locks
@@ -95,8 +95,8 @@ func New() *Machine {
 			sessions: btree.NewMap[uint64, *session](0),
 			tickets:  btree.NewBTreeGOptions(ticketOrder, btree.Options{NoLocks: true}),
 			locks:    locks.New(),
-			barriers: locks.NewBarriers(),
-			latches:  locks.NewLatches(),
+			barriers: *locks.NewBarriers(),
+			latches:  *locks.NewLatches(),
 			seqs:     idgen.NewTable(),
 
 			timelines: newTimelines(),

@@ -48,7 +48,11 @@ func (m *Machine) Live() *View { return &m.live }
 
 // View returns an immutable copy of the state in O(1). It may be read on any goroutine while applies go on.
 func (m *Machine) View() *View {
-	s := m.state
+	p := &struct {
+		view View
+		s    state
+	}{s: m.state}
+	s := &p.s
 	s.sessions = m.sessions.Copy()
 	s.tickets = m.tickets.Copy()
 	s.locks = m.locks.Copy()
@@ -57,7 +61,8 @@ func (m *Machine) View() *View {
 	s.timelines = m.timelines.copied()
 	s.seqs = m.seqs.Copy()
 	m.stamp++ // from now on session records are copied before they are changed
-	return &View{&s}
+	p.view.s = s
+	return &p.view
 }
 
 // Now returns cluster time: nanoseconds since the cluster's birth.

@@ -33,7 +33,15 @@ func newCrowd() crowd {
 	return crowd{parties: btree.NewBTreeGOptions(byArrival, btree.Options{NoLocks: true})}
 }
 
-func (c *crowd) copied() crowd { return crowd{parties: c.parties.Copy(), arrival: c.arrival} }
+// nobody is what copies of empty crowds have: most clusters have neither barriers nor latches.
+var nobody = newCrowd().parties
+
+func (c *crowd) copied() crowd {
+	if c.parties.Len() == 0 {
+		return crowd{parties: nobody, arrival: c.arrival}
+	}
+	return crowd{parties: c.parties.Copy(), arrival: c.arrival}
+}
 
 // Waiting returns the number of tickets that wait.
 func (c *crowd) Waiting() int { return c.parties.Len() }
@@ -124,7 +132,14 @@ func NewBarriers() *Barriers {
 }
 
 // Copy returns an immutable picture of the set in O(1).
-func (b *Barriers) Copy() *Barriers { return &Barriers{crowd: b.copied(), all: b.all.Copy()} }
+func (b *Barriers) Copy() Barriers {
+	if b.all.Len() == 0 {
+		return Barriers{crowd: b.copied(), all: noBarriers}
+	}
+	return Barriers{crowd: b.copied(), all: b.all.Copy()}
+}
+
+var noBarriers = btree.NewMap[string, *Barrier](0)
 
 // Len returns the number of barriers at which somebody waits.
 func (b *Barriers) Len() int { return b.all.Len() }

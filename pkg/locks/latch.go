@@ -30,7 +30,14 @@ func NewLatches() *Latches {
 }
 
 // Copy returns an immutable picture of the set in O(1).
-func (t *Latches) Copy() *Latches { return &Latches{crowd: t.copied(), all: t.all.Copy()} }
+func (t *Latches) Copy() Latches {
+	if t.all.Len() == 0 {
+		return Latches{crowd: t.copied(), all: noLatches}
+	}
+	return Latches{crowd: t.copied(), all: t.all.Copy()}
+}
+
+var noLatches = btree.NewMap[string, *Latch](0)
 
 // Len returns the number of latches that are set or waited for.
 func (t *Latches) Len() int { return t.all.Len() }

@@ -50,18 +50,18 @@ func (t *Table) Position(key string, arrival uint64) uint64 {
 		})
 		return found
 	}
-	me := &Waiter{Key: key, Arrival: arrival}
-	if _, ok := t.queue.Get(me); !ok {
+	head := t.rank(key, 0, 0, t.queue.Len())
+	me := t.rank(key, arrival, head, head+l.Waiters)
+	if w, ok := t.queue.GetAt(me); !ok || w.Key != key || w.Arrival != arrival {
 		return 0
 	}
-	head := t.rank(&Waiter{Key: key}, 0, t.queue.Len())
-	return uint64(t.rank(me, head, head+l.Waiters) - head + 1)
+	return uint64(me - head + 1)
 }
 
-// rank returns how many tickets of all queues stand before w; it is known to be in [lo, hi].
-func (t *Table) rank(w *Waiter, lo, hi int) int {
+// rank returns how many tickets of all queues stand before a place; it is known to be in [lo, hi].
+func (t *Table) rank(key string, arrival uint64, lo, hi int) int {
 	return lo + sort.Search(hi-lo, func(i int) bool {
 		at, _ := t.queue.GetAt(lo + i)
-		return !byPlace(at, w)
+		return at.Key > key || at.Key == key && at.Arrival >= arrival
 	})
 }

@@ -18,7 +18,7 @@ type Table struct {
 
 	// declared has, for each fence, the waiting tickets whose callers hold it, by place. It is made from the queues.
 	declared map[uint64][]*Waiter
-	pivot    Waiter // scratch for lookups by the one goroutine that changes the table
+	pivot    *Waiter // scratch for lookups by the one goroutine that changes the table; copies have none
 }
 
 func byPlace(a, b *Waiter) bool {
@@ -145,10 +145,7 @@ func (t *Table) take(key string, limit uint64, h *Hold) []*Hold {
 	t.fence++
 	t.holds++
 	h.Fence, h.Entries = t.fence, 1
-	permits := uint64(0)
-	if h.Mode == Semaphore {
-		permits = h.Permits
-	}
+	permits := h.taken()
 	l, ok := t.locks.Get(key)
 	if ok && len(l.Holds) > 0 {
 		return t.join(l, permits, *h)
@@ -246,8 +243,7 @@ func (t *Table) admit(w *Waiter, now int64, grants []Grant) []Grant {
 	l, _ := t.locks.Get(w.Key)
 	limit := l.Limit
 	t.leave(w)
-	h := Hold{Session: w.Session, Ticket: w.Ticket, Mode: w.Mode, Permits: w.Permits, Since: now, Until: endOf(now, w.MaxHold),
-		Delay: w.Delay, Metadata: w.Metadata, Value: w.Value}
+	h := w.hold(now)
 	if w.Keys == nil {
 		return append(grants, Grant{Key: w.Key, Hold: t.take(w.Key, limit, &h)[0], Waiter: w})
 	}
@@ -275,8 +271,32 @@ func (t *Table) Release(key string, fence uint64, now int64, grants []Grant) (Ho
 	if l == nil {
 		return Hold{}, grants, false
 	}
+	if len(l.Holds) == 1 && l.Waiters > 0 {
+		if w := t.first(key); w.Keys == nil {
+			gone, grants := t.pass(l, w, now, grants)
+			if w.Mode == Exclusive {
+				return gone, grants, true
+			}
+			return gone, t.Settle(key, now, grants), true // others may fit beside it
+		}
+	}
 	gone := t.drop(l, i)
+	if l.Waiters == 0 {
+		return gone, grants, true
+	}
 	return gone, t.Settle(key, now, grants), true
+}
+
+// pass puts a ticket that waits for this lock alone in the place of its only hold, in one step. Alone it always fits.
+func (t *Table) pass(l *Lock, w *Waiter, now int64, grants []Grant) (Hold, []Grant) {
+	t.undeclare(w)
+	t.queue.Delete(w)
+	t.fence++
+	h := w.hold(now)
+	h.Fence, h.Entries = t.fence, 1
+	next := lockWith(l.Key, l.Limit, h.taken(), &h, l.Waiters-1)
+	t.locks.Set(l.Key, next)
+	return *l.Holds[0], append(grants, Grant{Key: l.Key, Hold: next.Holds[0], Waiter: w})
 }
 
 // drop takes a hold out of its lock.
@@ -289,9 +309,7 @@ func (t *Table) drop(l *Lock, i int) Hold {
 	}
 	next := *l
 	next.Holds = without(l.Holds, i)
-	if gone.Mode == Semaphore {
-		next.InUse -= gone.Permits
-	}
+	next.InUse -= gone.taken()
 	t.locks.Set(next.Key, &next)
 	return gone
 }
@@ -394,8 +412,11 @@ func (t *Table) find(key string, fence uint64) (*Lock, int) {
 
 // at is a lookup key that costs no allocation; only for the goroutine that changes the table.
 func (t *Table) at(key string, arrival uint64) *Waiter {
+	if t.pivot == nil {
+		t.pivot = new(Waiter)
+	}
 	t.pivot.Key, t.pivot.Arrival = key, arrival
-	return &t.pivot
+	return t.pivot
 }
 
 // first returns the ticket that is served next.

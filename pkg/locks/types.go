@@ -47,6 +47,14 @@ type Hold struct {
 // Live reports whether the hold still belongs to its session.
 func (h *Hold) Live() bool { return h.DelayedUntil == 0 }
 
+// taken is how many permits of a semaphore the hold has.
+func (h *Hold) taken() uint64 {
+	if h.Mode == Semaphore {
+		return h.Permits
+	}
+	return 0
+}
+
 // Waiter is one ticket in the queue of a lock. It is never changed.
 type Waiter struct {
 	Key      string
@@ -73,6 +81,12 @@ func (w *Waiter) keys() []string {
 		return w.Keys
 	}
 	return []string{w.Key}
+}
+
+// hold is what the ticket becomes; it lacks a fence.
+func (w *Waiter) hold(now int64) Hold {
+	return Hold{Session: w.Session, Ticket: w.Ticket, Mode: w.Mode, Permits: w.Permits, Since: now, Until: endOf(now, w.MaxHold),
+		Delay: w.Delay, Metadata: w.Metadata, Value: w.Value}
 }
 
 // Lock is one lock that is not free, or that somebody waits for. It is never changed in place.
