@@ -85,14 +85,15 @@ func (a *Acquire) extended() bool {
 
 // DecodeCommands is the reverse of EncodeCommandsAs. It accepts nothing that EncodeCommandsAs doesn't write.
 func DecodeCommands(data []byte) ([]Command, error) {
-	_, cs, _, err := decodeCommands(data, nil, nil)
+	_, cs, _, err := decodeCommands(data, nil, nil, nil)
 	return cs, err
 }
 
 // decodeCommands also returns the version, and the hash of each command that can come again under one seq. The lists
-// that it returns take the place of the given empty ones, if these have room.
-func decodeCommands(data []byte, cs []Command, hashes []uint64) (byte, []Command, []uint64, error) {
-	r := &reader{data: data}
+// that it returns take the place of the given empty ones, if these have room; the most frequent bodies go to
+// lists too, if there are any.
+func decodeCommands(data []byte, cs []Command, hashes []uint64, in *bodies) (byte, []Command, []uint64, error) {
+	r := &reader{data: data, bodies: in}
 	r.version = r.byte()
 	if v := r.version; r.err == nil && (v < 1 || v > CommandVersion) {
 		return 0, nil, nil, fmt.Errorf("%w: commands of version %d, this program reads up to %d", errWire, v, CommandVersion)
@@ -116,6 +117,35 @@ func decodeCommands(data []byte, cs []Command, hashes []uint64) (byte, []Command
 		}
 	}
 	return r.version, cs, hashes, r.done()
+}
+
+// bodies are those of the commands of one entry, of the kinds that nearly all commands have.
+type bodies struct {
+	acquires []Acquire
+	releases []Release
+}
+
+func (b *bodies) acquire() *Acquire {
+	if b == nil {
+		return new(Acquire)
+	}
+	return placeFor(&b.acquires)
+}
+
+func (b *bodies) release() *Release {
+	if b == nil {
+		return new(Release)
+	}
+	return placeFor(&b.releases)
+}
+
+// placeFor returns a place for one more element. Those that were given out before stay where they are.
+func placeFor[T any](list *[]T) *T {
+	if len(*list) == cap(*list) {
+		*list = make([]T, 0, max(1, min(2*cap(*list), scratchKept)))
+	}
+	*list = (*list)[:len(*list)+1]
+	return &(*list)[len(*list)-1]
 }
 
 // checkBody makes sure that a command has the body of its kind and no other.
@@ -334,7 +364,8 @@ func (r *reader) body(c *Command, extended bool) {
 	case KindSessionResume:
 		c.Resume = &Resume{Nonce: r.bytes()}
 	case KindLockAcquire:
-		a := &Acquire{Mode: Mode(r.byte()), Wait: r.int(), Metadata: r.stringMap()}
+		a := r.bodies.acquire()
+		a.Mode, a.Wait, a.Metadata = Mode(r.byte()), r.int(), r.stringMap()
 		if c.Acquire = a; extended {
 			a.Count, a.Limit, a.Delay, a.MaxHold, a.Reentrant = r.uint(), r.uint(), r.int(), r.int(), r.bool()
 			a.Holding, a.Value = r.uints(), r.bytes()
@@ -359,7 +390,8 @@ func (r *reader) body(c *Command, extended bool) {
 	case KindLockCancel:
 		c.Cancel = &Cancel{Ticket: r.uint()}
 	case KindLockRelease:
-		c.Release = &Release{Fence: r.uint()}
+		c.Release = r.bodies.release()
+		c.Release.Fence = r.uint()
 	case KindLockForceRelease:
 		c.Force = &Force{Fence: r.uint(), Reason: r.string(), Now: r.bool()}
 	case KindSeqCreate:

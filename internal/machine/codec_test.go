@@ -116,7 +116,7 @@ func TestCommandsRoundTrip(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, got, hashes, err := decodeCommands(data, nil, nil)
+		_, got, hashes, err := decodeCommands(data, nil, nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -131,7 +131,7 @@ func TestCommandsRoundTrip(t *testing.T) {
 		if data, err = EncodeCommandsAs(CommandVersion, cs); err != nil {
 			t.Fatal(err)
 		}
-		_, _, others, _ := decodeCommands(data, nil, nil)
+		_, _, others, _ := decodeCommands(data, nil, nil, nil)
 		if diff := cmp.Diff(hashes, others); diff != "" {
 			t.Fatal(diff)
 		}
@@ -150,7 +150,7 @@ func TestCommandHashTellsCommandsApart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, _, hashes, _ := decodeCommands(data, nil, nil)
+	_, _, hashes, _ := decodeCommands(data, nil, nil, nil)
 	seen := map[uint64]int{}
 	for i, h := range hashes {
 		if j, dup := seen[h]; dup {

@@ -78,14 +78,16 @@ type Machine struct {
 	notedKey     string
 
 	// Scratch, empty between uses.
-	commands []Command
-	hashes   []uint64
-	grants   []locks.Grant
-	mine     []*ticket
-	ending   []due
-	touched  []string // keys of locks whose queues were left
-	asked    [1]string
-	pivot    ticket
+	commands  []Command
+	hashes    []uint64
+	grants    []locks.Grant
+	mine      []*ticket
+	ending    []due
+	touched   []string // keys of locks whose queues were left
+	bodies    bodies
+	spareSlot *freeSlot // nil: none
+	asked     [1]string
+	pivot     ticket
 }
 
 // New returns the machine of an empty log.
@@ -124,7 +126,7 @@ func (m *Machine) Apply(e Entry) Result {
 	var version byte
 	if e.Command {
 		var err error
-		version, cs, hashes, err = decodeCommands(e.Data, m.commands, m.hashes)
+		version, cs, hashes, err = decodeCommands(e.Data, m.commands, m.hashes, &m.bodies)
 		defer m.forgetCommands(cs, hashes)
 		if err != nil && !canary.Broken(canary.UnknownCommandStops) {
 			return Result{Err: fmt.Errorf("%w: index %d: %w", ErrDiverged, e.Index, err)}
@@ -185,6 +187,7 @@ func orNil[T any](list []T) []T {
 // forgetCommands takes the arrays of an entry's commands back.
 func (m *Machine) forgetCommands(cs []Command, hashes []uint64) {
 	m.commands, m.hashes = emptied(cs), emptied(hashes)
+	m.bodies.acquires, m.bodies.releases = emptied(m.bodies.acquires), emptied(m.bodies.releases)
 }
 
 // execute carries out one command. Every kind that decodes is handled here.

@@ -18,6 +18,12 @@ type timeline struct {
 	shared bool  // an older record, which a view may have, may have the same array
 }
 
+// firstTimeline is a new timeline with room for its first transition: many locks are granted once and held.
+type firstTimeline struct {
+	timeline
+	room [56]byte
+}
+
 // longTimeline is how long a timeline gets before it is cut to Transitions: to cut it means to copy it, which is done
 // once in a while only.
 const longTimeline = 2 * Transitions
@@ -52,9 +58,6 @@ func (t *timeline) add(k *Transition) {
 	}
 	var small [96]byte
 	b := appendMark(small[:0], k)
-	if t.marks == nil {
-		t.marks = make([]byte, 0, len(b)+2) // many locks are granted once and held
-	}
 	t.marks = append(appendUint(t.marks, uint64(len(b))), b...)
 	t.length++
 	t.number++
@@ -85,6 +88,7 @@ func (t *timeline) transitions() []Transition {
 // freeSlot is the place of a free lock's timeline in the order in which they are forgotten. Only number is read
 // through views; the rest belongs to the machine.
 type freeSlot struct {
+	stamp      uint64 // Machine.stamp when number was given
 	number     uint64 // counts how often any lock became free
 	key        string
 	prev, next *freeSlot
@@ -141,14 +145,23 @@ func (m *Machine) note(key string, k Transition, value []byte) {
 	if m.version >= 2 {
 		t := m.timelineOf(key)
 		if t.slot != nil {
-			m.unheld.remove(t.slot)
-			t.slot = nil
+			m.dropSlot(t)
 		}
 		t.add(&k)
 		k.Number = t.number
 	}
 	ns := keyNamespace(key)
 	m.changes = append(m.changes, Change{Namespace: ns, Name: key[len(ns)+1:], Transition: k, Value: value})
+}
+
+// dropSlot takes a lock that is free no more out of the order of those that are. A slot that no view can have seen is used
+// again.
+func (m *Machine) dropSlot(t *timeline) {
+	m.unheld.remove(t.slot)
+	if t.slot.stamp == m.stamp {
+		m.spareSlot = t.slot
+	}
+	t.slot = nil
 }
 
 // timelineOf returns the record of a lock that may be changed in place until the next View.
@@ -158,10 +171,15 @@ func (m *Machine) timelineOf(key string) *timeline {
 	}
 	t, ok := m.timelines.all.Get(key)
 	if !ok || t.stamp != m.stamp {
-		next := &timeline{}
+		var next *timeline
 		if ok {
+			next = new(timeline)
 			*next = *t
 			next.shared = true
+		} else {
+			first := &firstTimeline{}
+			next = &first.timeline
+			next.marks = first.room[:0]
 		}
 		next.stamp = m.stamp
 		m.timelines.all.Set(key, next)
@@ -182,7 +200,11 @@ func (m *Machine) freed(key string) {
 		return
 	}
 	m.timelines.freed++
-	t.slot = &freeSlot{number: m.timelines.freed, key: key}
+	if t.slot = m.spareSlot; t.slot == nil {
+		t.slot = &freeSlot{}
+	}
+	m.spareSlot = nil
+	*t.slot = freeSlot{stamp: m.stamp, number: m.timelines.freed, key: key}
 	m.unheld.add(t.slot)
 	if m.unheld.n > MaxFreeTimelines {
 		oldest := m.unheld.first

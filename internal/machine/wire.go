@@ -65,7 +65,8 @@ func appendMap(b []byte, m map[string]string) []byte {
 type reader struct {
 	data    []byte
 	err     error
-	version byte // of what is read, where that makes a difference
+	version byte    // of what is read, where that makes a difference
+	bodies  *bodies // of commands
 }
 
 func (r *reader) fail(what string) {
