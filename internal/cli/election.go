@@ -124,7 +124,7 @@ func (c *clientFlags) campaign(name string, o *lockRunFlags, out, errOut io.Writ
 	err = h.client.Close()
 	switch {
 	case lost:
-		return &failure{exit: o.lostCode, code: coorddv1.CodeNotHeld, err: fmt.Errorf("the leadership of %q is lost: %s", name, reason(h.lock.Context()))}
+		return &failure{exit: o.lostCode, code: coorddv1.CodeNotHeld, err: fmt.Errorf("the leadership of %q is lost: %s", name, reason(h.lock.Context(), h.told()))}
 	case err != nil:
 		fmt.Fprintf(errOut, "coordd: that election %q is resigned is not confirmed (%v); it frees itself within %v\n", name, err, o.ttl)
 	}

@@ -108,6 +108,7 @@ func (c *clientFlags) lockRun(name, path string, argv []string, o *lockRunFlags,
 	}
 	opts := runOptions{path: path, argv: argv, grace: o.grace, keepOnLost: o.onLost == "ignore", warn: warn, guard: guard,
 		ownEnd: func() bool { return o.maxHold > 0 && h.session.Remaining()-h.lock.Remaining() > 10*time.Millisecond }, // not read at one moment
+		told:   h.told,
 		env:    runEnv(name, c.namespace, h, run)}
 	var end ending
 	if stopped != nil { // a signal came when the lock did: nothing is started any more
@@ -130,6 +131,35 @@ func (c *clientFlags) lockRun(name, path string, argv []string, o *lockRunFlags,
 		return exitStatus(o.lostCode)
 	}
 	return exitStatus(end.code)
+}
+
+// told returns what the service gave as the reason of the loss of the hold, "" if it told of none. It empties the session's events.
+func (h *holding) told() (why string) {
+	for {
+		select {
+		case e, open := <-h.session.Events():
+			switch {
+			case !open:
+				return why
+			case e.Kind == client.EventLost && e.Fence == h.lock.Fence():
+				why = e.Reason
+			}
+		default:
+			return why
+		}
+	}
+}
+
+// reason says why a hold ended: the cause of its context's end, and what the service told beside it.
+func reason(ctx context.Context, told string) string {
+	err := context.Cause(ctx)
+	switch {
+	case err == nil:
+		return "unknown reason"
+	case told == "":
+		return err.Error()
+	}
+	return fmt.Sprintf("%v (%s)", err, told)
 }
 
 // yield tells the service that nothing works any more under a lock that an operator took away; until then it keeps others

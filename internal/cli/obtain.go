@@ -35,7 +35,7 @@ func (o *lockRunFlags) add(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.DurationVar(&o.ttl, "ttl", 15*time.Second, "how long the hold outlives its last renewal, 1s to 24h")
 	f.StringVar(&o.wait, "wait", o.wait, "how long to queue, or forever (without it: try once)")
-	f.DurationVar(&o.grace, "grace", 0, "between TERM and KILL (default a fifth of --ttl, at most 5s)")
+	f.DurationVar(&o.grace, "grace", 0, "between TERM and KILL (default a fifth of --ttl, at most 5s and half of --max-hold)")
 	f.StringVar(&o.onLost, "on-lost", "term", "term: end the command when the lock is lost; ignore: let it go on")
 	offer(cmd, "on-lost", "term", "ignore")
 	offer(cmd, "wait", "forever", "10s")

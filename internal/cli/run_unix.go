@@ -33,6 +33,8 @@ type runOptions struct {
 	grace time.Duration // between TERM and KILL
 	// ownEnd reports whether the end that is near is one of the hold's own (max-hold), which no renewal moves; nil: never.
 	ownEnd func() bool
+	// told returns what the service gave as the reason of the loss, "" if nothing is known of one; nil: never.
+	told func() string
 	// keepOnLost lets the command go on when the lock is lost.
 	keepOnLost bool
 	// guard is started beside the command and ends what is left if this process is killed; nil: none.
@@ -75,7 +77,7 @@ func runUnderLock(l held, o runOptions, sigs <-chan os.Signal) (ending, error) {
 			r.sweep()
 			if !r.lost && l.Context().Err() != nil {
 				r.lost = true
-				o.warn("the lock was lost while the command ended: %s", reason(l.Context()))
+				o.warn("the lock was lost while the command ended: %s", o.reason(l.Context()))
 			}
 			return ending{code: ev.code, lost: r.lost}, nil
 		case s := <-sigs:
@@ -87,7 +89,7 @@ func runUnderLock(l held, o runOptions, sigs <-chan os.Signal) (ending, error) {
 			}
 		case <-done:
 			done = nil // once
-			r.end("the lock is lost: " + reason(l.Context()))
+			r.end("the lock is lost: " + o.reason(l.Context()))
 		case <-tick.C:
 			tick.Reset(r.check())
 		}
@@ -177,11 +179,12 @@ func (r *run) sweep() {
 	}
 }
 
-func reason(ctx context.Context) string {
-	if err := context.Cause(ctx); err != nil {
-		return err.Error()
+// reason says why the lock is lost.
+func (o *runOptions) reason(ctx context.Context) string {
+	if o.told == nil {
+		return reason(ctx, "")
 	}
-	return "unknown reason"
+	return reason(ctx, o.told())
 }
 
 // event is what happened to the command: it stopped by a signal, or ended.

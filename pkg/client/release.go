@@ -109,10 +109,10 @@ func (s *Session) drop(fence uint64, why error, reason string) {
 	if len(locks) == 0 {
 		return
 	}
+	name := locks[0].name
+	s.events.put(Event{Kind: EventLost, Lock: name, Fence: fence, Reason: reason}) // to be found by whom the context wakes
 	for _, l := range locks {
 		l.end(why)
 	}
-	name := locks[0].name
 	s.cfg.log.Warn("a lock was lost", "lock", name, "fence", fence, "reason", reason)
-	s.events.put(Event{Kind: EventLost, Lock: name, Fence: fence, Reason: reason})
 }
