@@ -217,3 +217,25 @@ func TestCopyNeverChanges(t *testing.T) {
 		}
 	}
 }
+
+// Who has given up waits for nothing: what it said to hold closes no cycle any more.
+func TestAWaiterThatLeftClosesNoCycle(t *testing.T) {
+	t.Parallel()
+	for name, wants := range map[string][]string{"one lock": {"b"}, "several": {"c", "b"}} {
+		tab := New()
+		a, b := acquire(tab, "a", 1, 1).Holds[0].Fence, acquire(tab, "b", 2, 1).Holds[0].Fence
+		under := func(session, ticket, fence uint64, keys ...string) Outcome {
+			return tab.Acquire(Request{Keys: keys, Session: session, Ticket: ticket, Now: 1, Until: Forever, Mode: Exclusive, Permits: 1, Holding: []uint64{fence}})
+		}
+		first := under(1, 2, a, wants...)
+		if o := under(2, 2, b, "a"); first.State != Queued || o.State != Deadlock {
+			t.Fatalf("%s: %+v, and then %+v, while both wait", name, first, o)
+		}
+		if _, ok := tab.Leave(wants[0], first.Arrival); !ok {
+			t.Fatalf("%s: it did not wait", name)
+		}
+		if o := under(2, 3, b, "a"); o.State != Queued {
+			t.Errorf("%s: %+v, and nobody waits for it", name, o)
+		}
+	}
+}
