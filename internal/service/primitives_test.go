@@ -77,6 +77,9 @@ func TestSharedLocks(t *testing.T) {
 	// A waiting writer stops later readers, and who shares can't take all of it.
 	u.fails(base+"lock.acquire.s", `{`+w+`,"seq":2,"mode":"SHARED","wait":"0s"}`, "LOCKED")
 	u.fails(base+"lock.acquire.s", `{`+a+`,"seq":2,"holding":["`+first.str("fence")+`"]}`, "BAD_REQUEST")
+	if h := u.ok(base+"lock.get.s", `{"fence":"`+second.str("fence")+`"}`).object("lock").list("holders"); len(h) != 2 || h[0].str("fence") != second.str("fence") {
+		t.Errorf("the hold that is asked for is not the first: %v", h)
+	}
 	lock := u.ok(base+"lock.get.s", `{}`).object("lock")
 	if h := lock.list("holders"); len(h) != 2 || h[0].str("mode") != "SHARED" || lock.str("waiting") != "1" || lock.list("queue")[0].str("mode") != "EXCLUSIVE" {
 		t.Errorf("%v", lock)
@@ -257,6 +260,12 @@ func TestElection(t *testing.T) {
 		t.Errorf("%v", r)
 	}
 	if o := u.ok(base+"election.observe.e", `{}`); o["leader"] != nil {
+		t.Errorf("%v", o)
+	}
+	// Whose leadership was taken away does not lead, though the lock is still kept from others.
+	forced := u.ok(base+"election.campaign.f", `{`+a+`,"seq":5,"value":"b25l"}`).str("fence")
+	u.ok("coord.admin.v1.lock.force-release.default.f", `{"fence":"`+forced+`","reason":"stuck"}`)
+	if o := u.ok(base+"election.observe.f", `{}`); o["leader"] != nil {
 		t.Errorf("%v", o)
 	}
 	// Who watches has heard all of it, with the values.
