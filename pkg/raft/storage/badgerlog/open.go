@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -205,15 +206,15 @@ func (l *Log) openBadger(path string) (err error) {
 		}
 	}()
 	var logged error
-	l.badger.onError(func(err error) { logged = errors.Join(logged, err) })
-	db, err := badger.Open(opt)
-	if err != nil {
-		if errors.Is(err, os.ErrPermission) {
-			return err
-		}
-		if locked, _ := l.lockedBy(path); locked != nil {
-			return locked
-		}
+	db, err := l.openUnlocked(path, func() (*badger.DB, error) {
+		logged = nil
+		l.badger.onError(func(err error) { logged = errors.Join(logged, err) })
+		return badger.Open(opt)
+	})
+	switch {
+	case errors.Is(err, os.ErrPermission), errors.Is(err, ErrInUse):
+		return err
+	case err != nil:
 		return damaged(err)
 	}
 	l.badger.onError(nil)
@@ -297,6 +298,32 @@ func readRecord(txn *badger.Txn, member raft.MemberID, incarnation raft.Incarnat
 		return err
 	})
 	return rec, true, err
+}
+
+// lingering is how long Badger's lock is waited for. Our own lock is held by then, so that no other coordd has it: it
+// is a Badger tool's, which stays, or that of a log of this process which was closed a moment ago. Badger gives
+// its lock up by closing the file, and a child that was started meanwhile has a copy of that until its exec is over; the
+// kernel lets the parent go on before it closes the copies.
+const lingering = 2 * time.Second
+
+// openUnlocked opens the database, again and again while somebody has Badger's lock.
+func (l *Log) openUnlocked(path string, open func() (*badger.DB, error)) (*badger.DB, error) {
+	for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		db, err := open()
+		if err == nil || errors.Is(err, os.ErrPermission) {
+			return db, err
+		}
+		locked, _ := l.lockedBy(path)
+		if locked == nil && !strings.Contains(err.Error(), "directory lock") {
+			return nil, err
+		}
+		switch late := time.Since(began) > lingering; {
+		case late && locked != nil:
+			return nil, locked
+		case late:
+			return nil, err
+		}
+	}
 }
 
 // lockedBy tells whether a process that does not know our lock, a Badger tool perhaps, has the database open.

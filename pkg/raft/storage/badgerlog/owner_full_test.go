@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/coordd/coordd/pkg/raft/storage"
 	"github.com/coordd/coordd/pkg/raft/storage/storagetest"
@@ -48,6 +49,37 @@ func TestOpenOnADiskWithoutAByte(t *testing.T) {
 	storagetest.Want(t, l, es)
 	if b, err := os.ReadFile(lock); err != nil || strings.TrimSpace(string(b)) != strconv.Itoa(os.Getpid()) {
 		t.Errorf("the lock says %q (%v)", b, err)
+	}
+}
+
+// TestBadgersLockMayLinger opens a log whose Badger directory is still locked by an open file, as of a log that was
+// closed while a child was started.
+func TestBadgersLockMayLinger(t *testing.T) {
+	t.Parallel()
+	opt := testOptions(t, t.TempDir())
+	mustOpen(t, opt).Close()
+	lock := func() *os.File {
+		f, err := os.Open(filepath.Join(opt.Dir, badgerDir))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if free, err := tryLock(f); !free || err != nil {
+			t.Fatal(free, err)
+		}
+		return f
+	}
+	lingers := lock()
+	time.AfterFunc(lingering/10, func() { lingers.Close() })
+	l, err := Open(opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+
+	stays := lock()
+	defer stays.Close()
+	if _, err := Open(opt); !errors.Is(err, ErrInUse) {
+		t.Fatalf("while Badger's lock is another's: %v", err)
 	}
 }
 
